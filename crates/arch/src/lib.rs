@@ -1,0 +1,2 @@
+#![no_std]
+//! The x86-64 instructions of memory protection keys.

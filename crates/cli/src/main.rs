@@ -1,0 +1,3 @@
+//! The `pkeys` command.
+
+fn main() {}

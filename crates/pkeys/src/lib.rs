@@ -1,0 +1,1 @@
+//! Data in named domains behind memory protection keys.
