@@ -1,0 +1,251 @@
+//! Builds what runs in the guest: static programs, because the guest has no libraries.
+//!
+//! The target is named although it is the host's own: cargo then keeps the flags away from build scripts and procedural
+//! macros, which must stay dynamic. The test binaries are not stripped: a test that a fault report names file and line
+//! needs the line tables.
+
+use crate::capture;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{Artifact, Message, TargetKind};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The packages whose tests need real keys.
+const PACKAGES: [&str; 3] = ["pkeys-core", "pkeys-arch", "pkeys"];
+
+/// Test targets that need more than a kernel: a compiler.
+const LEFT_OUT: [&str; 1] = ["compile_fail"];
+
+/// The only target.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Variables of the user's cargo that would change what is built here, or where.
+const NOT_OURS: [&str; 6] = [
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "CARGO_TARGET_DIR",
+    "CARGO_BUILD_TARGET_DIR",
+];
+
+/// How the tests are compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Profile {
+    /// As `cargo test` does.
+    Debug,
+    /// With `--release`.
+    Release,
+}
+
+impl Profile {
+    /// Both.
+    pub(super) const ALL: [Self; 2] = [Self::Debug, Self::Release];
+
+    /// Its name, also as a folder.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// A test binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TestBinary {
+    /// Profile, package and, for an integration test, its name.
+    pub(super) name: String,
+    /// The profile, as a folder.
+    pub(super) profile: Profile,
+    /// The file.
+    pub(super) file: PathBuf,
+}
+
+impl TestBinary {
+    /// Where it is in the guest.
+    pub(super) fn guest_path(&self) -> String {
+        let file = self.file.file_name().unwrap_or_default();
+        format!("/tests/{}/{}", self.profile.name(), file.to_string_lossy())
+    }
+}
+
+/// Everything built for the tests.
+#[derive(Debug, Default)]
+pub(super) struct Built {
+    /// The test binaries.
+    pub(super) tests: Vec<TestBinary>,
+    /// Programs that tests start, which know them by the path on this machine.
+    pub(super) helpers: Vec<PathBuf>,
+}
+
+impl Built {
+    /// Takes what was built for another profile, too.
+    pub(super) fn add(&mut self, other: Self) {
+        self.tests.extend(other.tests);
+        self.helpers.extend(other.helpers);
+    }
+}
+
+/// Builds the first process of the guest.
+pub(super) fn init(workspace: &Workspace, doing: &dyn Fn(&str)) -> Result<PathBuf> {
+    let mut cargo = cargo(workspace);
+    cargo.args(["build", "--release", "--package=guest-init"]);
+    let artifacts = artifacts(cargo, doing)?;
+    artifacts
+        .into_iter()
+        .filter(|artifact| artifact.target.name == "guest-init")
+        .find_map(|artifact| artifact.executable)
+        .map(Into::into)
+        .context("cargo built no guest-init")
+}
+
+/// Builds the tests of the process tier.
+pub(super) fn tests(
+    workspace: &Workspace,
+    profile: Profile,
+    doing: &dyn Fn(&str),
+) -> Result<Built> {
+    let mut cargo = cargo(workspace);
+    cargo.args(["test", "--no-run"]);
+    cargo.args(PACKAGES.map(|package| format!("--package={package}")));
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    Ok(choose(artifacts(cargo, doing)?, profile))
+}
+
+/// Cargo, building static programs into a folder of their own.
+fn cargo(workspace: &Workspace) -> Command {
+    let mut cargo = workspace.cargo();
+    for name in NOT_OURS {
+        cargo.env_remove(name);
+    }
+    cargo
+        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env("CARGO_BUILD_TARGET", TARGET)
+        .env("CARGO_TARGET_DIR", workspace.guest_dir().join("build"));
+    cargo
+}
+
+/// Runs cargo and gives what it built; the error holds what the compiler said.
+fn artifacts(mut cargo: Command, doing: &dyn Fn(&str)) -> Result<Vec<Artifact>> {
+    cargo.arg("--message-format=json-render-diagnostics");
+    let mut json = String::new();
+    let mut said = String::new();
+    let done = capture::run(cargo, None, &mut |line| {
+        let out = if line.starts_with('{') {
+            &mut json
+        } else {
+            doing(line.trim());
+            &mut said
+        };
+        out.push_str(line);
+        out.push('\n');
+    })
+    .context("cargo")?;
+    if !done.is_success() {
+        bail!("building for the guest failed:\n{said}");
+    }
+    let mut artifacts = Vec::new();
+    for message in Message::parse_stream(json.as_bytes()) {
+        if let Message::CompilerArtifact(artifact) = message.context("reading cargo's messages")? {
+            artifacts.push(artifact);
+        }
+    }
+    Ok(artifacts)
+}
+
+/// Chooses test binaries and the programs that go with them.
+fn choose(artifacts: Vec<Artifact>, profile: Profile) -> Built {
+    let mut built = Built::default();
+    for artifact in artifacts {
+        let Some(file) = artifact.executable else {
+            continue;
+        };
+        let target = &artifact.target;
+        let file = PathBuf::from(file);
+        if artifact.profile.test {
+            if LEFT_OUT.contains(&target.name.as_str()) {
+                continue;
+            }
+            // The package's name is buried in its id, in more than one way; its folder's name will do for people.
+            let folder = artifact
+                .manifest_path
+                .parent()
+                .and_then(|dir| dir.file_name());
+            let folder = folder.unwrap_or("?");
+            let name = if target.is_test() {
+                format!("{} {folder} tests/{}", profile.name(), target.name)
+            } else {
+                format!("{} {folder} unit tests", profile.name())
+            };
+            built.tests.push(TestBinary {
+                name,
+                profile,
+                file,
+            });
+        } else if target.is_kind(TargetKind::Bin) {
+            built.helpers.push(file);
+        }
+    }
+    built
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Profile, choose};
+    use cargo_metadata::{Artifact, Message};
+
+    /// One of cargo's messages, cut to what its format demands.
+    fn artifact(
+        package: &str,
+        kind: &str,
+        target: &str,
+        is_test: bool,
+        file: Option<&str>,
+    ) -> Artifact {
+        let file = file.map_or("null".to_owned(), |file| format!("{file:?}"));
+        let json = format!(
+            r#"{{"reason":"compiler-artifact","package_id":"path+file:///w#{package}@0.1.0",
+            "manifest_path":"/w/crates/{package}/Cargo.toml","target":{{"kind":["{kind}"],"crate_types":["bin"],
+            "name":"{target}","src_path":"/w/x.rs","edition":"2024","doc":true,"doctest":false,"test":true}},
+            "profile":{{"opt_level":"0","debuginfo":1,"debug_assertions":true,"overflow_checks":true,
+            "test":{is_test}}},"features":[],"filenames":[],"executable":{file},"fresh":true}}"#
+        )
+        .replace('\n', " ");
+        match Message::parse_stream(json.as_bytes()).next() {
+            Some(Ok(Message::CompilerArtifact(artifact))) => artifact,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn tests_and_their_helpers_are_chosen() {
+        let built = choose(
+            vec![
+                artifact("core", "lib", "pkeys_core", false, None),
+                artifact("core", "lib", "pkeys_core", true, Some("/b/pkeys_core-1")),
+                artifact("pkeys", "test", "fault", true, Some("/b/fault-2")),
+                artifact(
+                    "pkeys",
+                    "test",
+                    "compile_fail",
+                    true,
+                    Some("/b/compile_fail-3"),
+                ),
+                artifact("pkeys", "bin", "helper", false, Some("/b/helper")),
+                artifact("pkeys", "example", "shop", false, Some("/b/examples/shop")),
+            ],
+            Profile::Release,
+        );
+        let names: Vec<_> = built.tests.iter().map(|test| test.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["release core unit tests", "release pkeys tests/fault"]
+        );
+        assert_eq!(built.tests[1].guest_path(), "/tests/release/fault-2");
+        assert_eq!(built.helpers, ["/b/helper"].map(std::path::PathBuf::from));
+    }
+}

@@ -1,0 +1,49 @@
+//! Where the workspace is, and how cargo is called in it.
+
+use anyhow::{Context, Result};
+use cargo_metadata::{Metadata, MetadataCommand};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The workspace that this program was built from.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    /// What `cargo metadata --no-deps` says: the members, with what each declares.
+    pub(crate) metadata: Metadata,
+}
+
+impl Workspace {
+    /// Asks cargo.
+    pub(crate) fn find() -> Result<Self> {
+        // Cargo says where this package is when it runs it; a binary started by hand remembers where it was built.
+        let package =
+            env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let metadata = MetadataCommand::new()
+            .current_dir(package)
+            .no_deps()
+            .exec()
+            .context("cargo metadata")?;
+        Ok(Self { metadata })
+    }
+
+    /// The folder of the workspace's `Cargo.toml`.
+    pub(crate) fn root(&self) -> &Path {
+        self.metadata.workspace_root.as_std_path()
+    }
+
+    /// Where everything that the guest needs is kept: QEMU, the kernel, the static test binaries, the initrd.
+    pub(crate) fn guest_dir(&self) -> PathBuf {
+        self.metadata.target_directory.as_std_path().join("guest")
+    }
+
+    /// The cargo that started this program, in the root, printing what can be read by a program.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .current_dir(self.root())
+            .env("CARGO_TERM_COLOR", "never")
+            .env("CARGO_TERM_PROGRESS_WHEN", "never");
+        cargo
+    }
+}
