@@ -66,3 +66,46 @@ impl fmt::Display for Excerpt {
         f.write_str(if self.is_cut { "..." } else { "" })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::{String, ToString};
+
+    /// The longest beginning in whole characters that fits, by trying.
+    fn model(text: &str) -> &str {
+        (0..=text.len().min(Excerpt::CAPACITY))
+            .rev()
+            .find_map(|len| text.get(..len))
+            .unwrap()
+    }
+
+    #[test]
+    fn keeps_whole_characters_up_to_the_capacity() {
+        // One, two, three and four bytes a character, at every position and of every length.
+        for unit in ["a", "\u{e9}", "\u{20ac}", "\u{1f511}"] {
+            for front in 0..4 {
+                for count in 0..40 {
+                    let mut text = "x".repeat(front);
+                    text.extend(core::iter::repeat_n(unit, count));
+                    let excerpt = Excerpt::new(&text);
+                    assert_eq!(excerpt.as_str(), model(&text), "{text}");
+                    assert_eq!(excerpt.is_cut(), excerpt.as_str() != text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn stops_at_the_first_character_without_room() {
+        let text: String = "a".repeat(29) + "\u{20ac}b";
+        assert_eq!(Excerpt::new(&text).as_str(), "a".repeat(29));
+    }
+
+    #[test]
+    fn text_is_quoted_escaped_and_marked_when_cut() {
+        assert_eq!(Excerpt::new("on\x1b[2J").to_string(), r#""on\u{1b}[2J""#);
+        let long = Excerpt::new(&"a".repeat(31)).to_string();
+        assert_eq!(long, std::format!("\"{}\"...", "a".repeat(30)));
+    }
+}

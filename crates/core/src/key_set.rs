@@ -189,3 +189,100 @@ impl Iterator for KeySetIter {
 
 impl ExactSizeIterator for KeySetIter {}
 impl FusedIterator for KeySetIter {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::format;
+    use std::string::ToString;
+
+    /// The bit map of a model set, by addition.
+    fn bits(model: &BTreeSet<u8>) -> u16 {
+        model.iter().map(|&pkey| 2_u16.pow(u32::from(pkey))).sum()
+    }
+
+    /// Sets to pair with: some of everything.
+    fn partners() -> impl Iterator<Item = KeySet> {
+        let patterns = [0, 1, 0x8000, 0x00FF, 0xAAAA, 0x1234, 0xFFFF];
+        patterns.into_iter().map(KeySet::from_bits)
+    }
+
+    fn model(set: KeySet) -> BTreeSet<u8> {
+        let mut rest = set.bits();
+        let mut model = BTreeSet::new();
+        for number in 0..16 {
+            if rest % 2 == 1 {
+                model.insert(number);
+            }
+            rest /= 2;
+        }
+        model
+    }
+
+    #[test]
+    fn every_set_agrees_with_a_set_of_numbers() {
+        for pattern in 0..=u16::MAX {
+            let set = KeySet::from_bits(pattern);
+            let model = model(set);
+            assert_eq!(set.len(), model.len());
+            assert_eq!(set.is_empty(), model.is_empty());
+            assert!(set.iter().map(Pkey::get).eq(model.iter().copied()));
+            assert_eq!(set.lowest().map(Pkey::get), model.first().copied());
+            assert_eq!(set.iter().len(), model.len());
+            assert_eq!(set.into_iter().collect::<KeySet>(), set);
+        }
+    }
+
+    #[test]
+    fn every_change_of_one_key_agrees_with_a_set_of_numbers() {
+        for pattern in (0..=u16::MAX).step_by(7) {
+            let set = KeySet::from_bits(pattern);
+            for pkey in Pkey::all() {
+                let mut model = model(set);
+                assert_eq!(set.contains(pkey), model.contains(&pkey.get()));
+                model.insert(pkey.get());
+                assert_eq!(set.with(pkey).bits(), bits(&model));
+                model.remove(&pkey.get());
+                assert_eq!(set.without(pkey).bits(), bits(&model));
+            }
+        }
+    }
+
+    #[test]
+    fn operations_on_two_sets_agree_with_sets_of_numbers() {
+        for pattern in (0..=u16::MAX).step_by(3) {
+            let (a, model_a) = (
+                KeySet::from_bits(pattern),
+                model(KeySet::from_bits(pattern)),
+            );
+            for b in partners() {
+                let model_b = model(b);
+                assert_eq!(a.union(b).bits(), bits(&(&model_a | &model_b)));
+                assert_eq!(a.intersection(b).bits(), bits(&(&model_a & &model_b)));
+                assert_eq!(a.difference(b).bits(), bits(&(&model_a - &model_b)));
+            }
+        }
+    }
+
+    #[test]
+    fn register_mask_has_two_bits_for_each_member() {
+        for pattern in 0..=u16::MAX {
+            let set = KeySet::from_bits(pattern);
+            let expected: u32 = model(set)
+                .iter()
+                .map(|&k| 3 * 4_u32.pow(u32::from(k)))
+                .sum();
+            assert_eq!(set.register_mask(), expected, "{set:?}");
+        }
+    }
+
+    #[test]
+    fn text_lists_the_numbers() {
+        let set: KeySet = [15, 0, 3].into_iter().filter_map(Pkey::new).collect();
+        assert_eq!(set.to_string(), "0, 3, 15");
+        assert_eq!(format!("{set:?}"), "{0, 3, 15}");
+        assert_eq!(KeySet::EMPTY.to_string(), "none");
+        assert_eq!(KeySet::of(Pkey::DEFAULT).to_string(), "0");
+    }
+}

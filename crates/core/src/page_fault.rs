@@ -137,3 +137,72 @@ impl From<u32> for PageFaultErrorCode {
         Self(bits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::ToString;
+
+    #[test]
+    fn codes_read_as_sentences() {
+        // The codes of key faults as processors give them, and their neighbours.
+        let table = [
+            (0x00, "supervisor read, page not present"),
+            (0x04, "user read, page not present"),
+            (0x07, "user write, page present"),
+            (0x15, "user fetch, page present"),
+            (0x21, "supervisor read, page present, protection key"),
+            (0x23, "supervisor write, page present, protection key"),
+            (0x25, "user read, page present, protection key"),
+            (0x27, "user write, page present, protection key"),
+            (0x47, "user write, page present, shadow stack"),
+            (
+                0x8029,
+                "supervisor read, page present, reserved bit, protection key, SGX",
+            ),
+            (0x12, "supervisor fetch, page not present, write"),
+            (
+                0x1_0080,
+                "supervisor read, page not present, other bits 0x10080",
+            ),
+        ];
+        for (bits, text) in table {
+            let code = PageFaultErrorCode::from(bits);
+            assert_eq!(code.to_string(), text, "{bits:#x}");
+            assert_eq!(
+                format!("{code:?}"),
+                format!("PageFaultErrorCode({bits:#x}: {text})")
+            );
+        }
+    }
+
+    #[test]
+    fn every_code_is_taken_apart_bit_by_bit() {
+        for bits in 0..=0xFFFF_u32 {
+            let code = PageFaultErrorCode::from_bits(bits);
+            let bit = |number: u32| bits / 2_u32.pow(number) % 2 == 1;
+            let access = match (bit(4), bit(1)) {
+                (true, _) => Access::Fetch,
+                (false, true) => Access::Write,
+                (false, false) => Access::Read,
+            };
+            assert_eq!(code.access(), access, "{bits:#x}");
+            assert_eq!(code.is_present(), bit(0));
+            assert_eq!(code.is_user(), bit(2));
+            assert_eq!(code.has_pkey_bit(), bit(5));
+            assert_eq!(code.contains(PageFaultErrorCode::RSVD), bit(3));
+            assert_eq!(code.contains(PageFaultErrorCode::SS), bit(6));
+            assert_eq!(code.contains(PageFaultErrorCode::SGX), bit(15));
+            assert_eq!(code.bits(), bits);
+        }
+    }
+
+    #[test]
+    fn contains_asks_for_all_of_the_bits() {
+        let write = PageFaultErrorCode::from_bits(0x23);
+        assert!(write.contains(PageFaultErrorCode::P | PageFaultErrorCode::PK));
+        assert!(!write.contains(PageFaultErrorCode::U | PageFaultErrorCode::PK));
+        assert!(write.contains(0));
+    }
+}

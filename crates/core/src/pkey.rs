@@ -119,3 +119,52 @@ impl fmt::Display for InvalidPkey {
 }
 
 impl core::error::Error for InvalidPkey {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    #[test]
+    fn numbers_from_0_to_15_are_keys_and_no_others() {
+        for number in 0..=u8::MAX {
+            let pkey = Pkey::new(number);
+            assert_eq!(pkey.is_some(), number < 16, "{number}");
+            assert_eq!(pkey.map_or(number, Pkey::get), number);
+        }
+        for number in (-70_000..70_000).chain([i32::MIN, i32::MIN + 1, i32::MAX - 1, i32::MAX]) {
+            match Pkey::try_from(number) {
+                Ok(pkey) => {
+                    assert!((0..=15).contains(&number), "{number}");
+                    assert_eq!(i32::from(pkey), number);
+                }
+                Err(error) => {
+                    assert!(!(0..=15).contains(&number), "{number}");
+                    assert_eq!(error.pkey, number);
+                    assert!(error.to_string().starts_with(&number.to_string()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn truncate_is_the_remainder_by_sixteen() {
+        for bits in (0..0x1_0000).chain([u32::MAX, 0x8000_0000, 0xFFFF_FFF0]) {
+            assert_eq!(u32::from(Pkey::truncate(bits)), bits % 16);
+        }
+    }
+
+    #[test]
+    fn all_lists_each_key_once_upwards() {
+        let numbers: Vec<u8> = Pkey::all().map(u8::from).collect();
+        let expected: Vec<u8> = (0..16).collect();
+        assert_eq!(numbers, expected);
+        assert_eq!(Pkey::all().len(), Pkey::COUNT);
+        for (index, pkey) in Pkey::all().enumerate() {
+            assert_eq!(pkey.index(), index);
+            assert_eq!(pkey.to_string(), index.to_string());
+        }
+        assert_eq!(Pkey::all().next(), Some(Pkey::DEFAULT));
+    }
+}

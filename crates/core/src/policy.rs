@@ -253,3 +253,132 @@ pub const fn decide(mode: Mode, first_at_site: bool) -> Action {
         outcome,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::ToString;
+
+    const MODES: [(Mode, u8, &str); 4] = [
+        (Mode::Strict, 0, "strict"),
+        (Mode::Relaxed, 1, "relaxed"),
+        (Mode::Silent, 2, "silent"),
+        (Mode::Off, 3, "off"),
+    ];
+
+    const PARDONS: [(Pardon, u8, &str); 2] = [
+        (Pardon::Instruction, 0, "instruction"),
+        (Pardon::Context, 1, "context"),
+    ];
+
+    #[test]
+    fn modes_have_their_numbers_and_names() {
+        assert_eq!(Mode::ALL, MODES.map(|(mode, ..)| mode));
+        assert_eq!(Mode::default(), Mode::Strict);
+        for (mode, number, name) in MODES {
+            assert_eq!(mode.as_u8(), number);
+            assert_eq!(mode.to_string(), name);
+            assert_eq!(Mode::parse(name), Some(mode));
+            assert_eq!(name.parse(), Ok(mode));
+        }
+        for number in 0..=u8::MAX {
+            let expected = MODES
+                .iter()
+                .find(|(_, n, _)| *n == number)
+                .map(|(mode, ..)| *mode);
+            assert_eq!(Mode::from_u8(number), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn pardons_have_their_numbers_and_names() {
+        assert_eq!(Pardon::ALL, PARDONS.map(|(pardon, ..)| pardon));
+        assert_eq!(Pardon::default(), Pardon::Instruction);
+        for (pardon, number, name) in PARDONS {
+            assert_eq!(pardon.as_u8(), number);
+            assert_eq!(pardon.to_string(), name);
+            assert_eq!(Pardon::parse(name), Some(pardon));
+            assert_eq!(name.parse(), Ok(pardon));
+        }
+        for number in 0..=u8::MAX {
+            let expected = PARDONS
+                .iter()
+                .find(|(_, n, _)| *n == number)
+                .map(|(p, ..)| *p);
+            assert_eq!(Pardon::from_u8(number), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn names_are_taken_only_as_they_are() {
+        for name in [
+            "", " ", "Strict", "STRICT", " strict", "strict ", "stric", "0", "none",
+        ] {
+            assert_eq!(Mode::parse(name), None, "{name:?}");
+            assert_eq!(Pardon::parse(name), None, "{name:?}");
+        }
+        // Nothing that differs from a name in one character, or lacks it, is that name or another.
+        for (_, _, name) in MODES {
+            for cut in 0..name.len() {
+                let (front, back) = (&name[..cut], &name[cut + 1..]);
+                assert_eq!(Mode::parse(&format!("{front}{back}")), None);
+                assert_eq!(Mode::parse(&format!("{front}?{back}")), None);
+            }
+        }
+    }
+
+    #[test]
+    fn errors_name_the_value_and_the_choices() {
+        assert_eq!(
+            "Lax".parse::<Mode>().unwrap_err().to_string(),
+            "\"Lax\" is not one of strict, relaxed, silent or off"
+        );
+        assert_eq!(
+            "".parse::<Pardon>().unwrap_err().to_string(),
+            "\"\" is not one of instruction or context"
+        );
+    }
+
+    #[test]
+    fn every_decision_is_the_one_of_the_table() {
+        use Outcome::{Pardon, Stop};
+        // Mode, first at its site: report, count, outcome.
+        let table = [
+            (Mode::Strict, true, true, true, Stop),
+            (Mode::Strict, false, true, true, Stop),
+            (Mode::Relaxed, true, true, true, Pardon),
+            (Mode::Relaxed, false, false, true, Pardon),
+            (Mode::Silent, true, false, true, Pardon),
+            (Mode::Silent, false, false, true, Pardon),
+            (Mode::Off, true, false, false, Pardon),
+            (Mode::Off, false, false, false, Pardon),
+        ];
+        for (mode, first_at_site, report, count, outcome) in table {
+            let expected = Action {
+                report,
+                count,
+                outcome,
+            };
+            assert_eq!(
+                decide(mode, first_at_site),
+                expected,
+                "{mode} {first_at_site}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_knob_rules_its_own_pages() {
+        assert_eq!(Knobs::default(), Knobs::DEFAULT);
+        assert_eq!(Knobs::DEFAULT.mode_for(PageState::Stray), Mode::Strict);
+        assert_eq!(Knobs::DEFAULT.mode_for(PageState::Shared), Mode::Relaxed);
+        for stray in Mode::ALL {
+            for shared in Mode::ALL {
+                let knobs = Knobs { stray, shared };
+                assert_eq!(knobs.mode_for(PageState::Stray), stray);
+                assert_eq!(knobs.mode_for(PageState::Shared), shared);
+            }
+        }
+    }
+}

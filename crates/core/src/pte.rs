@@ -124,3 +124,82 @@ impl fmt::Display for LeafSize {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::ToString;
+
+    /// Entries to work on: every single bit, its complement, and mixed ones.
+    fn entries() -> impl Iterator<Item = u64> {
+        let single = (0..64).map(|bit| 1_u64 << bit);
+        let others = [0, u64::MAX, 0x8000_0000_1234_50E7, 0x7FFF_FFFF_FFFF_FFFF];
+        single.clone().chain(single.map(|bit| !bit)).chain(others)
+    }
+
+    /// The entry's bits, written out from 63 down to 0.
+    fn digits(entry: u64) -> std::string::String {
+        std::format!("{entry:064b}")
+    }
+
+    #[test]
+    fn the_key_is_the_four_bits_below_the_highest() {
+        for entry in entries() {
+            // Bit 63 is the first digit, so 62:59 are the digits 1 to 4.
+            let expected = u8::from_str_radix(&digits(entry)[1..5], 2).unwrap();
+            assert_eq!(get(entry).get(), expected, "{entry:#x}");
+        }
+    }
+
+    #[test]
+    fn setting_a_key_replaces_the_old_one_and_nothing_else() {
+        for entry in entries() {
+            for pkey in Pkey::all() {
+                let text = digits(entry);
+                let expected = std::format!("{}{:04b}{}", &text[..1], pkey.get(), &text[5..]);
+                assert_eq!(digits(set(entry, pkey)), expected, "{entry:#x} {pkey}");
+                assert_eq!(get(set(entry, pkey)), pkey);
+            }
+        }
+    }
+
+    #[test]
+    fn bit_7_makes_leaves_of_the_middle_levels_only() {
+        use LeafSize::{Size1G, Size2M, Size4K};
+        // Level, what it is without bit 7, what with it.
+        let table = [
+            (Level::PageTable, Some(Size4K), Some(Size4K)),
+            (Level::PageDirectory, None, Some(Size2M)),
+            (Level::DirectoryPointer, None, Some(Size1G)),
+            (Level::Pml4, None, None),
+            (Level::Pml5, None, None),
+        ];
+        for (level, without, with) in table {
+            for entry in entries() {
+                assert_eq!(leaf(level, entry & !0x80), without, "{level:?} {entry:#x}");
+                assert_eq!(leaf(level, entry | 0x80), with, "{level:?} {entry:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_level_maps_512_times_the_one_below() {
+        let levels = [
+            Level::Pml5,
+            Level::Pml4,
+            Level::DirectoryPointer,
+            Level::PageDirectory,
+            Level::PageTable,
+        ];
+        for (upper, lower) in levels.iter().zip(&levels[1..]) {
+            assert_eq!(upper.lower(), Some(*lower));
+            assert!(upper > lower);
+        }
+        assert_eq!(Level::PageTable.lower(), None);
+        assert_eq!(LeafSize::Size4K.bytes(), 4096);
+        assert_eq!(LeafSize::Size2M.bytes(), 4096 * 512);
+        assert_eq!(LeafSize::Size1G.bytes(), 4096 * 512 * 512);
+        let sizes = [LeafSize::Size4K, LeafSize::Size2M, LeafSize::Size1G];
+        assert_eq!(sizes.map(|s| s.to_string()), ["4 KiB", "2 MiB", "1 GiB"]);
+    }
+}

@@ -114,3 +114,147 @@ impl fmt::LowerHex for KeyRegister {
         fmt::LowerHex::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::ToString;
+    use std::vec::Vec;
+
+    /// Key by key (AD, WD), taken apart without a shift.
+    type Model = [(bool, bool); 16];
+
+    fn decode(register: KeyRegister) -> Model {
+        let mut rest = register.bits();
+        core::array::from_fn(|_| {
+            let digit = rest % 4;
+            rest /= 4;
+            (digit % 2 == 1, digit >= 2)
+        })
+    }
+
+    fn encode(model: Model) -> KeyRegister {
+        let digit = |(ad, wd)| u32::from(ad) + 2 * u32::from(wd);
+        let bits = model
+            .iter()
+            .rev()
+            .fold(0, |bits, &pair| bits * 4 + digit(pair));
+        KeyRegister::from_bits(bits)
+    }
+
+    fn pair(bits: AccessBits) -> (bool, bool) {
+        match bits.bits() {
+            0 => (false, false),
+            1 => (true, false),
+            2 => (false, true),
+            _ => (true, true),
+        }
+    }
+
+    fn all_bits() -> impl Iterator<Item = AccessBits> {
+        (0..4).map(AccessBits::truncate)
+    }
+
+    /// Registers to change: every key alike, every single key different from the rest, and a few thousand mixed.
+    fn backgrounds() -> Vec<KeyRegister> {
+        let mut registers = Vec::new();
+        for digit in 0..4 {
+            let alike: Model = [pair(AccessBits::truncate(digit)); 16];
+            registers.push(encode(alike));
+            for odd in 0..16 {
+                for bits in all_bits() {
+                    let mut model = alike;
+                    model[odd] = pair(bits);
+                    registers.push(encode(model));
+                }
+            }
+        }
+        let mut random = 0x9E37_79B9_u32;
+        registers.extend((0..4000).map(|_| {
+            random ^= random << 13;
+            random ^= random >> 17;
+            random ^= random << 5;
+            KeyRegister::from_bits(random)
+        }));
+        registers
+    }
+
+    #[test]
+    fn a_change_of_one_key_leaves_the_fifteen_others() {
+        for before in backgrounds() {
+            for pkey in Pkey::all() {
+                for bits in all_bits() {
+                    let mut model = decode(before);
+                    model[pkey.index()] = pair(bits);
+                    let after = before.with(pkey, bits);
+                    assert_eq!(after, encode(model), "{before} {pkey} {bits}");
+                    assert_eq!(after.get(pkey), bits);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_is_read_from_its_own_bits() {
+        for register in backgrounds() {
+            for (pkey, (ad, wd)) in Pkey::all().zip(decode(register)) {
+                assert_eq!(pair(register.get(pkey)), (ad, wd));
+                assert_eq!(register.allows(pkey, Access::Read), !ad);
+                assert_eq!(register.allows(pkey, Access::Write), !ad && !wd);
+                assert!(register.allows(pkey, Access::Fetch));
+                let rights = match (ad, wd) {
+                    (true, _) => Rights::NoAccess,
+                    (false, true) => Rights::ReadOnly,
+                    (false, false) => Rights::ReadWrite,
+                };
+                assert_eq!(register.rights(pkey), rights);
+            }
+        }
+    }
+
+    #[test]
+    fn merge_takes_the_listed_keys_and_no_others() {
+        let registers = [0, 0xFFFF_FFFF, 0x5555_5554, 0x1234_5678].map(KeyRegister::from_bits);
+        for keys in (0..=u16::MAX).step_by(5).chain([1, 0x8000, 0xFFFF]) {
+            let keys = KeySet::from_bits(keys);
+            for to in registers {
+                for from in registers {
+                    let mut model = decode(to);
+                    for pkey in keys {
+                        model[pkey.index()] = decode(from)[pkey.index()];
+                    }
+                    assert_eq!(to.merge(from, keys), encode(model), "{to} {from} {keys:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn masks_cover_the_register_without_overlap() {
+        let mut seen = 0_u32;
+        for pkey in Pkey::all() {
+            let mask = KeyRegister::mask(pkey);
+            assert_eq!(seen & mask, 0);
+            assert_eq!(mask, KeySet::of(pkey).register_mask());
+            seen |= mask;
+        }
+        assert_eq!(seen, u32::MAX);
+        assert_eq!(KeyRegister::mask(Pkey::DEFAULT), 3);
+    }
+
+    #[test]
+    fn linux_starts_with_key_0_open_and_access_disabled_elsewhere() {
+        let mut model: Model = [(true, false); 16];
+        model[0] = (false, false);
+        assert_eq!(KeyRegister::LINUX_INIT, encode(model));
+        assert_eq!(KeyRegister::LINUX_INIT.to_string(), "0x55555554");
+        assert_eq!(KeyRegister::ALL_OPEN, encode([(false, false); 16]));
+        assert_eq!(KeyRegister::ALL_OPEN.to_string(), "0x00000000");
+        assert_eq!(
+            format!("{:?}", KeyRegister::ALL_OPEN),
+            "KeyRegister(0x00000000)"
+        );
+        assert_eq!(format!("{:x}", KeyRegister::LINUX_INIT), "55555554");
+    }
+}

@@ -180,3 +180,77 @@ impl fmt::Display for Rights {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+    use std::string::ToString;
+
+    /// The whole meaning of the two bits: value, rights, read, write, name.
+    const TABLE: [(u32, Rights, bool, bool, &str); 4] = [
+        (0, Rights::ReadWrite, true, true, "none"),
+        (1, Rights::NoAccess, false, false, "AD"),
+        (2, Rights::ReadOnly, true, false, "WD"),
+        (3, Rights::NoAccess, false, false, "AD|WD"),
+    ];
+
+    #[test]
+    fn bits_mean_what_the_manual_says() {
+        for (value, rights, read, write, name) in TABLE {
+            let bits = AccessBits::from_bits(value).unwrap();
+            assert_eq!(bits.bits(), value);
+            assert_eq!(bits.rights(), rights);
+            assert_eq!(bits.allows(Access::Read), read);
+            assert_eq!(bits.allows(Access::Write), write);
+            assert!(bits.allows(Access::Fetch));
+            assert_eq!(bits.to_string(), name);
+            assert_eq!(format!("{bits:?}"), format!("AccessBits({name})"));
+        }
+        assert_eq!(AccessBits::UNRESTRICTED.bits(), 0);
+        assert_eq!(AccessBits::DISABLE_ACCESS.bits(), 1);
+        assert_eq!(AccessBits::DISABLE_WRITE.bits(), 2);
+        assert_eq!(AccessBits::ALL.bits(), 3);
+    }
+
+    #[test]
+    fn other_bits_are_refused_or_cut_off() {
+        for value in (0..0x1_0000).chain((2..32).map(|bit| 1 << bit)) {
+            assert_eq!(AccessBits::from_bits(value).is_some(), value < 4);
+            assert_eq!(AccessBits::truncate(value).bits(), value % 4);
+        }
+    }
+
+    #[test]
+    fn rights_survive_the_way_through_bits_and_closing_sets_both() {
+        for (rights, value) in [
+            (Rights::NoAccess, 3),
+            (Rights::ReadOnly, 2),
+            (Rights::ReadWrite, 0),
+        ] {
+            assert_eq!(rights.access_bits().bits(), value);
+            assert_eq!(AccessBits::from(rights).rights(), rights);
+        }
+    }
+
+    #[test]
+    fn more_rights_are_greater_and_allow_no_less() {
+        let order = [Rights::NoAccess, Rights::ReadOnly, Rights::ReadWrite];
+        let allowed = |rights: Rights| {
+            [Access::Read, Access::Write, Access::Fetch].map(|access| rights.allows(access))
+        };
+        assert_eq!(allowed(order[0]), [false, false, true]);
+        assert_eq!(allowed(order[1]), [true, false, true]);
+        assert_eq!(allowed(order[2]), [true, true, true]);
+        assert!(order.is_sorted_by(|less, more| less < more));
+    }
+
+    #[test]
+    fn names_are_those_of_the_reports() {
+        assert_eq!(Rights::NoAccess.to_string(), "no access");
+        assert_eq!(Rights::ReadOnly.to_string(), "read only");
+        assert_eq!(Rights::ReadWrite.to_string(), "read and write");
+        let accesses = [Access::Read, Access::Write, Access::Fetch];
+        assert_eq!(accesses.map(|a| a.to_string()), ["read", "write", "fetch"]);
+    }
+}

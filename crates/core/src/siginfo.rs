@@ -126,3 +126,72 @@ impl fmt::Display for SegvCode {
         f.pad(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::mem::offset_of;
+    use std::string::ToString;
+
+    #[test]
+    fn codes_decode_by_linux_numbers() {
+        let table = [
+            (1, SegvCode::MapErr, "SEGV_MAPERR", true),
+            (2, SegvCode::AccErr, "SEGV_ACCERR", true),
+            (3, SegvCode::BndErr, "SEGV_BNDERR", true),
+            (4, SegvCode::PkuErr, "SEGV_PKUERR", true),
+            (5, SegvCode::Other(5), "si_code 5", false),
+            (0x80, SegvCode::Kernel, "SI_KERNEL", false),
+            (0, SegvCode::Sent(0), "si_code 0", false),
+            (-6, SegvCode::Sent(-6), "si_code -6", false),
+        ];
+        for (si_code, code, name, has_address) in table {
+            assert_eq!(SegvCode::decode(si_code), code);
+            assert_eq!(code.to_string(), name);
+            assert_eq!(code.has_address(), has_address, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_code_4_is_a_fault_of_keys_and_every_code_survives_decoding() {
+        for si_code in (-1000..1000).chain([i32::MIN, i32::MAX]) {
+            let code = SegvCode::decode(si_code);
+            assert_eq!(is_pkey_fault(si_code), si_code == 4, "{si_code}");
+            assert_eq!(code == SegvCode::PkuErr, si_code == 4, "{si_code}");
+            assert_eq!(matches!(code, SegvCode::Sent(_)), si_code <= 0);
+            assert_eq!(code.code(), si_code);
+        }
+    }
+
+    #[test]
+    fn trap_codes_are_those_of_linux() {
+        assert_eq!((TRAP_BRKPT, TRAP_TRACE, TRAP_HWBKPT), (1, 2, 4));
+    }
+
+    /// The kernel's structure up to `si_pkey`, with the address and what is aligned like one as parameters.
+    #[repr(C)]
+    struct Siginfo<Address> {
+        signo: i32,
+        errno: i32,
+        code: i32,
+        fault: SigFault<Address>,
+    }
+
+    /// The member for faults: behind the address a union, whose key comes after padding of an address's size.
+    #[repr(C)]
+    struct SigFault<Address> {
+        addr: Address,
+        padding: Address,
+        pkey: u32,
+    }
+
+    #[test]
+    fn offsets_are_those_of_the_kernels_structure() {
+        type Wide = Siginfo<u64>;
+        type Narrow = Siginfo<u32>;
+        assert_eq!(SI_ADDR_OFFSET, offset_of!(Wide, fault.addr));
+        assert_eq!(SI_PKEY_OFFSET, offset_of!(Wide, fault.pkey));
+        assert_eq!(SI_ADDR_OFFSET_32, offset_of!(Narrow, fault.addr));
+        assert_eq!(SI_PKEY_OFFSET_32, offset_of!(Narrow, fault.pkey));
+    }
+}

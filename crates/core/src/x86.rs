@@ -42,3 +42,20 @@ pub const PKRU_COMPONENT: u32 = 9;
 
 /// The bit of [`PKRU_COMPONENT`] in XCR0, in `XSTATE_BV` and in Linux's `xfeatures`.
 pub const XFEATURE_PKRU: u64 = 1 << PKRU_COMPONENT;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values as they show in a register dump, against the bit numbers above.
+    #[test]
+    fn masks_are_those_of_a_register_dump() {
+        assert_eq!(CR0_WP, 0x1_0000);
+        assert_eq!(CR4_PKE, 0x40_0000);
+        assert_eq!(CR4_PKS, 0x100_0000);
+        // ECX of leaf 7 on a processor with both kinds of keys, user keys switched on, and nothing else.
+        assert_eq!(CPUID_PKU | CPUID_OSPKE | CPUID_PKS, 0x8000_0018);
+        assert_eq!(XFEATURE_PKRU, 0x200);
+        assert_eq!(PKRS_MSR, 0x6E1);
+    }
+}
