@@ -1,0 +1,51 @@
+//! `fork(2)`: the child has one thread, and must not inherit a lock that another thread of its parent held.
+//!
+//! `pthread_atfork(3)` takes the process-wide locks before the fork, in the order in which they nest, and gives them back
+//! on both sides. A domain's own lock is not taken: a child of a program that forks while another thread is in the middle
+//! of mapping a region must not use that domain, as with any lock. In the child the register, the grants of the forking
+//! thread and the tags of all pages are as they were; the thread that writes reports is gone, and faults are reported
+//! by the handler's raw record alone until the child makes a domain of its own.
+#![allow(unsafe_code, reason = "pthread_atfork(3)")]
+
+use core::cell::RefCell;
+use std::io;
+
+use crate::registry::snapshot::SnapshotLock;
+use crate::registry::{keys, regions, registry};
+use crate::{fault, thread};
+
+/// What is held between the two ends of a fork.
+type Held = (
+    keys::Lock,
+    thread::Lock,
+    SnapshotLock<'static, regions::Record>,
+);
+
+thread_local! {
+    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+}
+
+/// Registers the handlers; to be called once in a process.
+pub(crate) fn install() -> io::Result<()> {
+    // SAFETY: the three functions are plain functions that stay.
+    match unsafe { libc::pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) }
+    {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+extern "C" fn before() {
+    let held: Held = (keys::lock(), thread::list(), registry().regions.lock());
+    let _ = HELD.try_with(|slot| *slot.borrow_mut() = Some(held));
+}
+
+extern "C" fn after_in_parent() {
+    let _ = HELD.try_with(|slot| slot.borrow_mut().take());
+}
+
+extern "C" fn after_in_child() {
+    let _ = HELD.try_with(|slot| slot.borrow_mut().take());
+    thread::forget_others();
+    fault::forget_reporter();
+}

@@ -1,0 +1,186 @@
+//! Handlers that were there before, or come after: they go on working.
+
+use core::ffi::{c_int, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
+
+use pkeys::{Mode, Rights};
+
+use crate::case::{Case, assert_rights, builder, domain, expect_fault, expect_signal, stray_write};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("an_earlier_handler_gets_foreign_faults", foreign_fault),
+    Case::new(
+        "an_earlier_handler_is_called_after_the_report",
+        after_report,
+    ),
+    Case::new(
+        "an_earlier_handler_that_does_nothing_ends_in_death",
+        does_nothing,
+    )
+    .stopped(),
+    Case::new("an_earlier_one_shot_handler", one_shot).stopped(),
+    Case::new("an_ignored_sigsegv_that_was_sent", ignored_sent),
+    Case::new("a_sigsegv_that_was_sent_kills", sent_kills).signal(libc::SIGSEGV),
+    Case::new("a_foreign_fault_dies_as_without_us", foreign_dies).stopped(),
+    Case::new("rust_still_tells_a_stack_overflow", stack_overflow),
+    Case::new("errno_survives_a_pardon", errno_survives),
+];
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+static CODE: AtomicI32 = AtomicI32::new(0);
+
+#[repr(C, align(16))]
+struct JumpBuffer([u64; 32]);
+
+unsafe extern "C" {
+    fn __sigsetjmp(buffer: *mut JumpBuffer, save_mask: c_int) -> c_int;
+    fn siglongjmp(buffer: *mut JumpBuffer, value: c_int) -> !;
+}
+
+static mut JUMP: JumpBuffer = JumpBuffer([0; 32]);
+
+extern "C" fn note_and_jump(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    CALLS.fetch_add(1, Relaxed);
+    // SAFETY: the kernel's siginfo, handed on.
+    CODE.store(unsafe { (*info).si_code }, Relaxed);
+    // SAFETY: the frame that called __sigsetjmp has not returned.
+    unsafe { siglongjmp(&raw mut JUMP, 1) };
+}
+
+fn install(handler: *const (), flags: c_int) {
+    // SAFETY: the handlers of this file do what a handler may.
+    unsafe {
+        let mut action: libc::sigaction = core::mem::zeroed();
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = flags;
+        assert_eq!(
+            libc::sigaction(libc::SIGSEGV, &raw const action, ptr::null_mut()),
+            0
+        );
+    }
+}
+
+/// Writes, and comes back when the handler jumps.
+#[inline(never)]
+fn write_and_come_back(addr: *mut u64) {
+    // SAFETY: returns twice; nothing is kept across it.
+    if unsafe { __sigsetjmp(&raw mut JUMP, 1) } == 0 {
+        stray_write(addr, 1);
+    }
+}
+
+fn foreign_fault() {
+    install(note_and_jump as *const (), libc::SA_SIGINFO);
+    let domain = domain("ledger");
+    for round in 1..=5 {
+        write_and_come_back(ptr::without_provenance_mut(16));
+        assert_eq!((CALLS.load(Relaxed), CODE.load(Relaxed)), (round, 1));
+    }
+    assert_eq!(domain.counters().stray_writes, 0);
+}
+
+fn after_report() {
+    install(note_and_jump as *const (), libc::SA_SIGINFO);
+    let domain = domain("ledger");
+    let rows = domain.map::<u64>(10).unwrap();
+    for round in 1..=3 {
+        write_and_come_back(rows.as_ptr());
+        assert_eq!(CALLS.load(Relaxed), round);
+        assert_rights(&domain, Rights::NoAccess);
+    }
+    let counters = domain.counters();
+    assert_eq!((counters.stray_writes, counters.pardons), (3, 0));
+    let expected = if domain.pkey().is_some() { 4 } else { 2 };
+    assert_eq!(CODE.load(Relaxed), expected);
+}
+
+fn does_nothing() {
+    extern "C" fn handler(_: c_int) {
+        CALLS.fetch_add(1, Relaxed);
+    }
+    install(handler as *const (), 0);
+    let domain = domain("ledger");
+    let rows = domain.map::<u64>(10).unwrap();
+    expect_fault(&domain, rows.as_ptr().cast());
+    stray_write(rows.as_ptr(), 1);
+}
+
+fn one_shot() {
+    extern "C" fn handler(_: c_int) {
+        println!("one shot");
+    }
+    install(handler as *const (), libc::SA_RESETHAND);
+    let domain = domain("ledger");
+    let rows = domain.map::<u64>(10).unwrap();
+    expect_fault(&domain, rows.as_ptr().cast());
+    stray_write(rows.as_ptr(), 1);
+}
+
+fn ignored_sent() {
+    // SAFETY: ignores the signal; a fault would still kill.
+    unsafe { libc::signal(libc::SIGSEGV, libc::SIG_IGN) };
+    let _domain = domain("ledger");
+    // SAFETY: to this thread.
+    unsafe { libc::raise(libc::SIGSEGV) };
+}
+
+fn sent_kills() {
+    // SAFETY: the default action, in place of Rust's own handler.
+    unsafe { libc::signal(libc::SIGSEGV, libc::SIG_DFL) };
+    let _domain = domain("ledger");
+    // SAFETY: to this thread.
+    unsafe { libc::raise(libc::SIGSEGV) };
+}
+
+fn foreign_dies() {
+    let _domain = domain("ledger");
+    expect_signal(libc::SIGSEGV, 1, None, ptr::without_provenance(16));
+    stray_write(ptr::without_provenance_mut::<u64>(16), 1);
+}
+
+/// In a child, whose last words are read: Rust's handler knows its guard page and aborts with a message.
+fn stack_overflow() {
+    #[inline(never)]
+    fn deeper(n: u64) -> u64 {
+        let big = std::hint::black_box([n; 512]);
+        if n == u64::MAX {
+            big[7]
+        } else {
+            deeper(n + 1) + big[3]
+        }
+    }
+    if std::env::var_os("PKEYS_OVERFLOW_INNER").is_some() {
+        let _domain = domain("ledger");
+        let thread = std::thread::Builder::new()
+            .name("deep".into())
+            .stack_size(256 << 10);
+        let _ = thread
+            .spawn(|| std::hint::black_box(deeper(0)))
+            .unwrap()
+            .join();
+        return;
+    }
+    use std::os::unix::process::ExitStatusExt as _;
+    let output = std::process::Command::new("/proc/self/exe")
+        .env("PKEYS_CASE", "rust_still_tells_a_stack_overflow")
+        .env("PKEYS_OVERFLOW_INNER", "1")
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{words}");
+    assert!(words.contains("has overflowed its stack"), "{words}");
+    assert!(words.contains("deep"), "{words}");
+}
+
+fn errno_survives() {
+    let domain = builder("ledger").mode(Mode::Relaxed).create().unwrap();
+    let rows = domain.map::<u64>(10).unwrap();
+    for value in [libc::ENOENT, libc::EXDEV] {
+        // SAFETY: the thread's own errno.
+        unsafe { *libc::__errno_location() = value };
+        stray_write(rows.as_ptr(), 1);
+        // SAFETY: as above.
+        assert_eq!(unsafe { *libc::__errno_location() }, value);
+    }
+}

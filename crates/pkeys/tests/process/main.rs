@@ -1,0 +1,52 @@
+//! The process tier: one process a case, the kernel's own word as the verdict.
+//!
+//! This program is its own subject. Run without `PKEYS_CASE` it lists the cases to the test runner, and runs each by
+//! executing itself with `PKEYS_CASE` set, under `ptrace(2)`: how the case ended, and every signal that it was about to
+//! get, comes from the kernel, not from the library under test. A case that is to be stopped prints what it is about
+//! to do (`EXPECT` lines, see [`case`]) and must then die of exactly that.
+//!
+//! It cannot show speed, and with `mprotect(2)` in place of keys it skips what names threads: the skips are counted as
+//! ignored, with the reason, and `PKEYS_TEST_FORCE=1` makes them failures.
+
+mod case;
+mod cases;
+mod tracer;
+
+use std::process::ExitCode;
+
+use case::{Case, Needs};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() -> ExitCode {
+    let cases = cases::all();
+    if let Some(name) = std::env::var_os("PKEYS_CASE") {
+        let case = cases.iter().find(|case| name == case.name);
+        (case.expect("a case of that name").body)();
+        return ExitCode::SUCCESS;
+    }
+    let arguments = Arguments::from_args();
+    let missing = pkeys::support().err();
+    if let Some(missing) = missing {
+        eprintln!("process tier without keys: {missing}");
+    }
+    let is_forced = std::env::var_os("PKEYS_TEST_FORCE").is_some_and(|value| value == "1");
+    let trials = cases
+        .into_iter()
+        .map(|case| {
+            let is_skipped = missing.is_some() && case.needs == Needs::Keys;
+            let name = case.name;
+            let run = move || run(&case, is_skipped);
+            Trial::test(name, run).with_ignored_flag(is_skipped && !is_forced)
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn run(case: &Case, is_skipped: bool) -> Result<(), Failed> {
+    if is_skipped {
+        return Err("needs protection keys, and PKEYS_TEST_FORCE=1 allows no skip".into());
+    }
+    let record = tracer::run(case)?;
+    case::judge(case, &record)
+        .map_err(|why| format!("{why}\n--- what the case printed\n{}", record.output).into())
+}
