@@ -7,12 +7,12 @@
 use crate::capture;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
-use cargo_metadata::{Artifact, Message, TargetKind};
+use cargo_metadata::{Artifact, Message, Package, TargetKind};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The packages whose tests need real keys.
-const PACKAGES: [&str; 3] = ["pkeys-core", "pkeys-arch", "pkeys"];
+/// The packages whose tests belong to the process tier, in the order of running: what needs keys comes first.
+const PACKAGES: [&str; 3] = ["pkeys-arch", "pkeys", "pkeys-core"];
 
 /// Test targets that need more than a kernel: a compiler.
 const LEFT_OUT: [&str; 1] = ["compile_fail"];
@@ -55,10 +55,12 @@ impl Profile {
 /// A test binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TestBinary {
-    /// Profile, package and, for an integration test, its name.
+    /// Profile, package, and which of its tests.
     pub(super) name: String,
+    /// Its package's place in the order of running.
+    rank: Option<usize>,
     /// The profile, as a folder.
-    pub(super) profile: Profile,
+    profile: Profile,
     /// The file.
     pub(super) file: PathBuf,
 }
@@ -113,7 +115,8 @@ pub(super) fn tests(
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    Ok(choose(artifacts(cargo, doing)?, profile))
+    let artifacts = artifacts(cargo, doing)?;
+    Ok(choose(artifacts, profile, &workspace.metadata.packages))
 }
 
 /// Cargo, building static programs into a folder of their own.
@@ -157,8 +160,8 @@ fn artifacts(mut cargo: Command, doing: &dyn Fn(&str)) -> Result<Vec<Artifact>> 
     Ok(artifacts)
 }
 
-/// Chooses test binaries and the programs that go with them.
-fn choose(artifacts: Vec<Artifact>, profile: Profile) -> Built {
+/// Chooses test binaries, in order, and the programs that go with them.
+fn choose(artifacts: Vec<Artifact>, profile: Profile, packages: &[Package]) -> Built {
     let mut built = Built::default();
     for artifact in artifacts {
         let Some(file) = artifact.executable else {
@@ -170,19 +173,18 @@ fn choose(artifacts: Vec<Artifact>, profile: Profile) -> Built {
             if LEFT_OUT.contains(&target.name.as_str()) {
                 continue;
             }
-            // The package's name is buried in its id, in more than one way; its folder's name will do for people.
-            let folder = artifact
-                .manifest_path
-                .parent()
-                .and_then(|dir| dir.file_name());
-            let folder = folder.unwrap_or("?");
-            let name = if target.is_test() {
-                format!("{} {folder} tests/{}", profile.name(), target.name)
+            let package = packages
+                .iter()
+                .find(|package| package.manifest_path == artifact.manifest_path)
+                .map_or("?", |package| package.name.as_str());
+            let tests = if target.is_test() {
+                format!("tests/{}", target.name)
             } else {
-                format!("{} {folder} unit tests", profile.name())
+                "unit tests".into()
             };
             built.tests.push(TestBinary {
-                name,
+                name: format!("{} {package} {tests}", profile.name()),
+                rank: PACKAGES.iter().position(|name| *name == package),
                 profile,
                 file,
             });
@@ -191,25 +193,28 @@ fn choose(artifacts: Vec<Artifact>, profile: Profile) -> Built {
         }
     }
     built
+        .tests
+        .sort_by(|a, b| (a.rank, &a.name).cmp(&(b.rank, &b.name)));
+    built
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Profile, choose};
+    use crate::workspace::Workspace;
     use cargo_metadata::{Artifact, Message};
 
     /// One of cargo's messages, cut to what its format demands.
-    fn artifact(
-        package: &str,
-        kind: &str,
-        target: &str,
-        is_test: bool,
-        file: Option<&str>,
-    ) -> Artifact {
-        let file = file.map_or("null".to_owned(), |file| format!("{file:?}"));
+    fn artifact(folder: &str, kind: &str, target: &str, is_test: bool, file: &str) -> Artifact {
+        let file = if file.is_empty() {
+            "null".to_owned()
+        } else {
+            format!("{file:?}")
+        };
+        let root = Workspace::find().unwrap().root().display().to_string();
         let json = format!(
-            r#"{{"reason":"compiler-artifact","package_id":"path+file:///w#{package}@0.1.0",
-            "manifest_path":"/w/crates/{package}/Cargo.toml","target":{{"kind":["{kind}"],"crate_types":["bin"],
+            r#"{{"reason":"compiler-artifact","package_id":"path+file:///w#{folder}@0.1.0",
+            "manifest_path":"{root}/crates/{folder}/Cargo.toml","target":{{"kind":["{kind}"],"crate_types":["bin"],
             "name":"{target}","src_path":"/w/x.rs","edition":"2024","doc":true,"doctest":false,"test":true}},
             "profile":{{"opt_level":"0","debuginfo":1,"debug_assertions":true,"overflow_checks":true,
             "test":{is_test}}},"features":[],"filenames":[],"executable":{file},"fresh":true}}"#
@@ -222,30 +227,30 @@ mod tests {
     }
 
     #[test]
-    fn tests_and_their_helpers_are_chosen() {
+    fn tests_and_their_helpers_are_chosen_in_order() {
         let built = choose(
             vec![
-                artifact("core", "lib", "pkeys_core", false, None),
-                artifact("core", "lib", "pkeys_core", true, Some("/b/pkeys_core-1")),
-                artifact("pkeys", "test", "fault", true, Some("/b/fault-2")),
-                artifact(
-                    "pkeys",
-                    "test",
-                    "compile_fail",
-                    true,
-                    Some("/b/compile_fail-3"),
-                ),
-                artifact("pkeys", "bin", "helper", false, Some("/b/helper")),
-                artifact("pkeys", "example", "shop", false, Some("/b/examples/shop")),
+                artifact("core", "lib", "pkeys_core", false, ""),
+                artifact("core", "lib", "pkeys_core", true, "/b/pkeys_core-1"),
+                artifact("pkeys", "lib", "pkeys", true, "/b/pkeys-4"),
+                artifact("pkeys", "test", "fault", true, "/b/fault-2"),
+                artifact("pkeys", "test", "compile_fail", true, "/b/compile_fail-3"),
+                artifact("pkeys", "bin", "helper", false, "/b/helper"),
+                artifact("pkeys", "example", "shop", false, "/b/examples/shop"),
             ],
             Profile::Release,
+            &Workspace::find().unwrap().metadata.packages,
         );
         let names: Vec<_> = built.tests.iter().map(|test| test.name.as_str()).collect();
         assert_eq!(
             names,
-            ["release core unit tests", "release pkeys tests/fault"]
+            [
+                "release pkeys tests/fault",
+                "release pkeys unit tests",
+                "release pkeys-core unit tests",
+            ]
         );
-        assert_eq!(built.tests[1].guest_path(), "/tests/release/fault-2");
+        assert_eq!(built.tests[0].guest_path(), "/tests/release/fault-2");
         assert_eq!(built.helpers, ["/b/helper"].map(std::path::PathBuf::from));
     }
 }

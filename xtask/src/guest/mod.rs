@@ -9,7 +9,7 @@
 //! * [`build`], [`initrd`] and [`cpio`]: what is run, and how it gets in;
 //! * [`machine`]: the command line, the time limit and what QEMU's status means;
 //! * [`console`]: reading what comes out;
-//! * [`tier`], [`exec`]: the two users, `cargo xtask test` and `cargo xtask guest`.
+//! * [`mod@tier`], [`exec`]: the two users, `cargo xtask test` and `cargo xtask guest`.
 
 mod apt;
 mod build;

@@ -130,7 +130,7 @@ impl Tally {
     pub(crate) fn cargo_line(&mut self, line: &str) {
         // Cargo sets its words flush right in twelve columns.
         if let Some(name) = line.strip_prefix("     Running ") {
-            self.begin(name, Kind::Binary);
+            self.begin(&short_name(name), Kind::Binary);
         } else if let Some(name) = line.strip_prefix("   Doc-tests ") {
             self.begin(&format!("doctests of {name}"), Kind::Doctests);
         } else {
@@ -162,6 +162,11 @@ impl Tally {
         }
     }
 
+    /// The program that runs will not be heard of again; what it had reported is not counted.
+    pub(crate) fn discard(&mut self) {
+        self.program = None;
+    }
+
     /// Counts one failure that no program reported, with its reason.
     pub(crate) fn fail(&mut self, why: String) {
         self.done += Counts::failure();
@@ -184,6 +189,17 @@ impl Tally {
         self.end();
         (self.done, self.unreported)
     }
+}
+
+/// `tests/fault.rs (target/debug/deps/fault-0123)` as people say it: `fault, tests/fault.rs`.
+fn short_name(name: &str) -> String {
+    let short = || {
+        let (source, binary) = name.strip_suffix(')')?.split_once(" (")?;
+        let (_, file) = binary.rsplit_once('/')?;
+        let (stem, _) = file.rsplit_once('-')?;
+        Some(format!("{stem}, {source}"))
+    };
+    short().unwrap_or_else(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -249,9 +265,10 @@ test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
 
     #[test]
     fn a_program_without_a_result_has_crashed() {
-        let text = "     Running tests/a.rs (x)\nrunning 1 test\n     Running tests/b.rs (y)\n\
+        let text = "     Running tests/a.rs (target/debug/deps/a-12)\nrunning 1 test\n\
+            \u{20}    Running tests/b.rs (y)\n\
             test result: ok. 1 passed; 0 failed; 0 ignored\n     Running tests/c.rs (z)\n";
-        let crashed = vec!["tests/a.rs (x)".to_owned(), "tests/c.rs (z)".to_owned()];
+        let crashed = vec!["a, tests/a.rs".to_owned(), "tests/c.rs (z)".to_owned()];
         assert_eq!(tally_cargo(text), (counts(1, 2, 0), crashed));
     }
 

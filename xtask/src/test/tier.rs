@@ -7,35 +7,51 @@ use crate::workspace::Workspace;
 use crate::{capture, guest, inventory, shape};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use std::process::Command;
 
 /// A tier. The order is the order of running: what is cheap comes first, and `no-pku` comes before `release`, whose
 /// build then replaces a command line without keys in the target folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Tier {
-    /// Formatting.
+    /// cargo fmt --check
     Fmt,
-    /// One-way dependencies.
+    /// Dependencies between the crates point one way
     Shape,
-    /// `docs/SAFETY.md` and the asm rules.
+    /// docs/SAFETY.md names every file with unsafe code; asm! on rights keeps its rules
     Inventory,
-    /// Clippy.
+    /// cargo clippy, warnings are errors
     Lint,
-    /// The tests as `cargo test` builds them.
+    /// cargo test
     Debug,
-    /// The tests of what a program does without keys.
+    /// The library and the command line, with the probe forced to say no
     NoPku,
-    /// The tests, optimised: the code-generation rules can break only there.
+    /// cargo test --release: the code-generation rules can break only there
     Release,
-    /// Documentation builds without a warning.
+    /// cargo doc, warnings are errors
     Docs,
-    /// The process tier in the guest.
+    /// The process tier in a Linux guest with keys; by itself only where this machine has none
     Guest,
 }
 
-/// A call of cargo.
+/// A call of cargo: its arguments, none of which has a blank in it, and what it finds in its environment.
 struct Call {
-    args: &'static [&'static str],
-    env: &'static [(&'static str, &'static str)],
+    args: &'static str,
+    env: Option<(&'static str, &'static str)>,
+}
+
+/// Makes rustdoc's warnings errors.
+const STRICT_DOCS: Option<(&str, &str)> = Some(("RUSTDOCFLAGS", "-Dwarnings"));
+
+/// Tells tests that the library was built to find no keys.
+const NO_PKU: Option<(&str, &str)> = Some(("PKEYS_TEST_NO_PKU", "1"));
+
+impl Call {
+    /// The command.
+    fn command(&self, workspace: &Workspace) -> Command {
+        let mut cargo = workspace.cargo();
+        cargo.args(self.args.split_whitespace()).envs(self.env);
+        cargo
+    }
 }
 
 impl Tier {
@@ -62,41 +78,44 @@ impl Tier {
         )
     }
 
-    /// What cargo is called with; `None` for what this program does itself.
-    fn call(self) -> Option<Call> {
-        let (args, env): (&'static [&'static str], &'static [_]) = match self {
-            Self::Fmt => (&["fmt", "--all", "--check"], &[]),
-            Self::Lint => (
-                &[
-                    "clippy",
-                    "--workspace",
-                    "--all-targets",
-                    "--",
-                    "-D",
-                    "warnings",
-                ],
-                &[],
-            ),
-            Self::Debug => (&["test", "--workspace", "--no-fail-fast"], &[]),
-            Self::Release => (&["test", "--workspace", "--no-fail-fast", "--release"], &[]),
-            Self::NoPku => (
-                &[
-                    "test",
-                    "--package=pkeys",
-                    "--package=pkeys-cli",
-                    "--features=pkeys/no-pku,pkeys-cli/no-pku",
-                    "--no-fail-fast",
-                    "--release",
-                ],
-                &[("PKEYS_TEST_NO_PKU", "1")],
-            ),
-            Self::Docs => (
-                &["doc", "--workspace", "--no-deps"],
-                &[("RUSTDOCFLAGS", "-Dwarnings")],
-            ),
-            Self::Shape | Self::Inventory | Self::Guest => return None,
-        };
-        Some(Call { args, env })
+    /// The calls of cargo it consists of; none for what this program does itself.
+    fn calls(self) -> &'static [Call] {
+        match self {
+            Self::Fmt => &[Call {
+                args: "fmt --all --check",
+                env: None,
+            }],
+            Self::Lint => &[Call {
+                args: "clippy --workspace --all-targets -- -D warnings",
+                env: None,
+            }],
+            Self::Debug => &[Call {
+                args: "test --workspace --no-fail-fast",
+                env: None,
+            }],
+            Self::Release => &[Call {
+                args: "test --workspace --no-fail-fast --release",
+                env: None,
+            }],
+            Self::NoPku => &[Call {
+                args: "test --package=pkeys --package=pkeys-cli --no-fail-fast --release \
+                       --features=pkeys/no-pku,pkeys-cli/no-pku",
+                env: NO_PKU,
+            }],
+            // The command line's name is the library's: their pages would be written to the same place at the same
+            // time. One after the other, the library's stay.
+            Self::Docs => &[
+                Call {
+                    args: "doc --no-deps --package=pkeys-cli",
+                    env: STRICT_DOCS,
+                },
+                Call {
+                    args: "doc --no-deps --workspace --exclude=pkeys-cli",
+                    env: STRICT_DOCS,
+                },
+            ],
+            Self::Shape | Self::Inventory | Self::Guest => &[],
+        }
     }
 
     /// Runs it.
@@ -106,35 +125,35 @@ impl Tier {
         args: &Args,
         screen: &mut Screen,
     ) -> Result<Report> {
-        match self.call() {
-            Some(call) if self.has_named_tests() => {
-                run_tests(workspace, &call, args.filter.as_deref(), screen)
+        match (self, self.calls()) {
+            (Self::Shape, _) => Ok(findings(&shape::check(&workspace.metadata))),
+            (Self::Inventory, _) => inventory::tier(workspace),
+            (Self::Guest, _) => guest::tier(workspace, &args.guest, args.filter.as_deref(), screen),
+            (_, [call]) if self.has_named_tests() => {
+                run_tests(workspace, call, args.filter.as_deref(), screen)
             }
-            Some(call) => run_check(workspace, &call, screen),
-            None => match self {
-                Self::Shape => Ok(findings(&shape::check(&workspace.metadata))),
-                Self::Inventory => inventory::tier(workspace),
-                _ => guest::tier(workspace, &args.guest, args.filter.as_deref(), screen),
-            },
+            (_, calls) => run_check(workspace, calls, screen),
         }
     }
 }
 
-/// Runs a call that passes or fails as a whole.
-fn run_check(workspace: &Workspace, call: &Call, screen: &Screen) -> Result<Report> {
-    let mut cargo = workspace.cargo();
-    cargo.args(call.args).envs(call.env.iter().copied());
-    let done = capture::run(cargo, None, &mut |line| screen.doing(line.trim()))
-        .with_context(|| format!("cargo {}", call.args.join(" ")))?;
-    Ok(Report {
-        counts: if done.is_success() {
-            Counts::pass()
-        } else {
-            Counts::failure()
-        },
-        remark: None,
-        output: done.output,
-    })
+/// Runs calls that pass or fail as a whole.
+fn run_check(workspace: &Workspace, calls: &[Call], screen: &Screen) -> Result<Report> {
+    let mut report = Report {
+        counts: Counts::pass(),
+        ..Report::default()
+    };
+    for call in calls {
+        let done = capture::run(call.command(workspace), None, &mut |line| {
+            screen.doing(line.trim());
+        })
+        .context("cargo")?;
+        report.output.push_str(&done.output);
+        if !done.is_success() {
+            report.counts = Counts::failure();
+        }
+    }
+    Ok(report)
 }
 
 /// Runs a `cargo test` and sums what its programs say.
@@ -144,8 +163,7 @@ fn run_tests(
     filter: Option<&str>,
     screen: &Screen,
 ) -> Result<Report> {
-    let mut cargo = workspace.cargo();
-    cargo.args(call.args).envs(call.env.iter().copied());
+    let mut cargo = call.command(workspace);
     if let Some(filter) = filter {
         cargo.args(["--", filter]);
     }
@@ -157,7 +175,7 @@ fn run_tests(
             None => screen.doing(line.trim()),
         }
     })
-    .with_context(|| format!("cargo {}", call.args.join(" ")))?;
+    .context("cargo")?;
     let (mut counts, crashed) = tally.finish();
     if !done.is_success() && counts.failed == 0 {
         // It did not compile, or a program ended badly after it had said that all was well.
