@@ -12,7 +12,9 @@
 
 use core::cell::RefCell;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed, compiler_fence};
+use core::sync::atomic::{
+    AtomicBool, AtomicU32, Ordering::Relaxed, Ordering::SeqCst, compiler_fence,
+};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pkeys_core::{GrantCounts, KeySet, Pkey};
@@ -24,10 +26,13 @@ pub(crate) struct ThreadState {
     grants: [AtomicU32; Pkey::COUNT],
     /// The serial number of the domain that this thread last opened with each key; 0 for never.
     opened: [AtomicU32; Pkey::COUNT],
-    /// Keys whose grants were opened while their domain's mode was off: the register does not show them.
-    unwritten: AtomicU32,
-    /// Keys that a pardon has left open until the outermost window closes.
-    pardoned: AtomicU32,
+    /// By key: the serial number of the domain whose windows take the short path, because this thread is in the list and
+    /// nothing about the key needs a second look; 0 for none.
+    ready: [AtomicU32; Pkey::COUNT],
+    /// Two sets in one word, so that the end of a window asks once. Bits 0 to 15: keys that a pardon has left open until
+    /// the outermost window closes. Bits 16 to 31: keys whose grants were opened while their domain's mode was off, so
+    /// that the register does not show them.
+    leftovers: AtomicU32,
     /// Whether the thread is in the list.
     is_listed: AtomicBool,
     /// What the fault handlers keep from one signal to the next.
@@ -38,8 +43,19 @@ thread_local! {
     static STATE: ThreadState = const { ThreadState::new() };
 }
 
-/// Gives `body` the calling thread's state. Safe in a signal handler.
+/// The calling thread's state, for the path of every window, where a closure is not inlined.
+///
+/// # Safety
+///
+/// 1. The reference does not outlive the caller's frame: the state goes with its thread.
 #[inline(always)]
+pub(crate) unsafe fn current<'t>() -> &'t ThreadState {
+    let state = STATE.with(core::ptr::from_ref);
+    // SAFETY: the state has no destructor and is there until the thread ends, which is after the caller's frame (1).
+    unsafe { &*state }
+}
+
+/// Gives `body` the calling thread's state. Safe in a signal handler.
 pub(crate) fn with<R>(body: impl FnOnce(&ThreadState) -> R) -> R {
     STATE.with(body)
 }
@@ -49,8 +65,8 @@ impl ThreadState {
         Self {
             grants: [const { AtomicU32::new(0) }; Pkey::COUNT],
             opened: [const { AtomicU32::new(0) }; Pkey::COUNT],
-            unwritten: AtomicU32::new(0),
-            pardoned: AtomicU32::new(0),
+            ready: [const { AtomicU32::new(0) }; Pkey::COUNT],
+            leftovers: AtomicU32::new(0),
             is_listed: AtomicBool::new(false),
             fault: crate::fault::ThreadFaults::new(),
         }
@@ -66,7 +82,7 @@ impl ThreadState {
     #[inline(always)]
     pub(crate) fn set_grants(&self, pkey: Pkey, counts: GrantCounts) {
         self.grants[pkey.index()].store(counts.bits(), Relaxed);
-        compiler_fence(core::sync::atomic::Ordering::SeqCst);
+        compiler_fence(SeqCst);
     }
 
     /// Whether the thread holds no grant on any key.
@@ -79,16 +95,22 @@ impl ThreadState {
         self.opened[pkey.index()].load(Relaxed) == serial
     }
 
-    /// Notes that this thread opens the domain with that serial number, and lists the thread on first use.
+    /// Whether a window on the domain with that number, its [`DomainInner::window_serial`](crate::domain::inner), takes
+    /// the short path.
     #[inline(always)]
-    pub(crate) fn note_opened(&self, pkey: Pkey, serial: u32) {
-        if !self.has_opened(pkey, serial) {
-            self.note_first(pkey, serial);
-        }
+    pub(crate) fn is_ready(&self, pkey: Pkey, window_serial: u32) -> bool {
+        self.ready[pkey.index()].load(Relaxed) == window_serial
     }
 
-    #[cold]
-    fn note_first(&self, pkey: Pkey, serial: u32) {
+    /// Notes that this thread opens the domain with that serial number, and that the register will show it; lists the
+    /// thread on first use.
+    pub(crate) fn make_ready(&self, pkey: Pkey, serial: u32) {
+        self.note_opened(pkey, serial);
+        self.ready[pkey.index()].store(serial, Relaxed);
+    }
+
+    /// Notes that this thread opens the domain with that serial number.
+    pub(crate) fn note_opened(&self, pkey: Pkey, serial: u32) {
         if !self.is_listed.load(Relaxed) {
             self.is_listed.store(true, Relaxed);
             list_current(self);
@@ -96,47 +118,44 @@ impl ThreadState {
         self.opened[pkey.index()].store(serial, Relaxed);
     }
 
-    /// Keys whose grants the register does not show, because they were opened while the mode was off.
+    /// Whether a pardon or the mode off has left something that the end of a window must see to.
     #[inline(always)]
-    pub(crate) fn unwritten(&self) -> KeySet {
-        key_set(&self.unwritten)
+    pub(crate) fn has_leftovers(&self) -> bool {
+        self.leftovers.load(Relaxed) != 0
     }
 
-    /// Marks a key's grants as not shown by the register, or as shown.
+    /// Keys whose grants the register does not show, because they were opened while the mode was off.
+    pub(crate) fn unwritten(&self) -> KeySet {
+        KeySet::from_bits((self.leftovers.load(Relaxed) >> 16) as u16)
+    }
+
+    /// Marks a key's grants as not shown by the register, or as shown. The next window takes the long path.
     pub(crate) fn set_unwritten(&self, pkey: Pkey, is_unwritten: bool) {
-        set_key(&self.unwritten, pkey, is_unwritten);
+        self.ready[pkey.index()].store(0, Relaxed);
+        self.set_leftover(16 + u32::from(pkey.get()), is_unwritten);
     }
 
     /// Keys that a pardon left open.
-    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the low half")]
     pub(crate) fn pardoned(&self) -> KeySet {
-        key_set(&self.pardoned)
+        KeySet::from_bits(self.leftovers.load(Relaxed) as u16)
     }
 
     /// Marks a key as left open by a pardon, or as closed again.
     pub(crate) fn set_pardoned(&self, pkey: Pkey, is_pardoned: bool) {
-        set_key(&self.pardoned, pkey, is_pardoned);
+        self.set_leftover(u32::from(pkey.get()), is_pardoned);
     }
-}
 
-#[inline(always)]
-fn key_set(word: &AtomicU32) -> KeySet {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "only set_key writes the word"
-    )]
-    KeySet::from_bits(word.load(Relaxed) as u16)
-}
-
-fn set_key(word: &AtomicU32, pkey: Pkey, is_member: bool) {
-    let set = key_set(word);
-    let set = if is_member {
-        set.with(pkey)
-    } else {
-        set.without(pkey)
-    };
-    word.store(u32::from(set.bits()), Relaxed);
-    compiler_fence(core::sync::atomic::Ordering::SeqCst);
+    fn set_leftover(&self, bit: u32, is_set: bool) {
+        let word = self.leftovers.load(Relaxed);
+        let word = if is_set {
+            word | 1 << bit
+        } else {
+            word & !(1 << bit)
+        };
+        self.leftovers.store(word, Relaxed);
+        compiler_fence(SeqCst);
+    }
 }
 
 /// A listed thread: its state, valid until the thread takes it off the list at its end.

@@ -40,13 +40,12 @@ impl<'d> Window<'d> {
             return Err(OpenError::NoRights);
         }
         match domain.gate {
-            Gate::Pkey(keys, pkey) => thread::with(|thread| {
+            Gate::Pkey(keys, pkey) => {
+                // SAFETY: used in this expression only (1).
+                let thread = unsafe { thread::current() };
                 open_key(thread, domain, keys, pkey, rights);
-            }),
-            Gate::Mprotect => domain
-                .open_soft(rights)
-                .map_err(OpenError::os("mprotect"))?,
-            Gate::Unprotected => {}
+            }
+            _ => open_without_key(domain, rights)?,
         }
         Ok(Self {
             domain,
@@ -95,16 +94,32 @@ impl Drop for Window<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         match self.domain.gate {
-            Gate::Pkey(keys, pkey) => thread::with(|thread| {
+            Gate::Pkey(keys, pkey) => {
+                // SAFETY: used in this expression only (1).
+                let thread = unsafe { thread::current() };
                 close_key(thread, self.domain.closed, keys, pkey, self.rights);
-            }),
-            Gate::Mprotect => {
-                let result = self.domain.close_soft(self.rights);
-                // The pages are whole mappings, whose protection changes without new memory: see `protect_pages`.
-                debug_assert!(result.is_ok(), "mprotect: {result:?}");
             }
-            Gate::Unprotected => {}
+            _ => close_without_key(self.domain, self.rights),
         }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn open_without_key(domain: &DomainInner, rights: Rights) -> Result<(), OpenError> {
+    match domain.gate {
+        Gate::Mprotect => domain.open_soft(rights).map_err(OpenError::os("mprotect")),
+        _ => Ok(()),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn close_without_key(domain: &DomainInner, rights: Rights) {
+    if let Gate::Mprotect = domain.gate {
+        let result = domain.close_soft(rights);
+        // The pages are whole mappings, whose protection changes without new memory: see `protect_pages`.
+        debug_assert!(result.is_ok(), "mprotect: {result:?}");
     }
 }
 
@@ -113,19 +128,34 @@ fn open_key(thread: &ThreadState, domain: &DomainInner, keys: Keys, pkey: Pkey, 
     let grants = thread.grants(pkey).open(rights);
     thread.set_grants(pkey, grants);
     let now = keys.pku.read();
-    let rights = effective(domain.closed, grants.held());
-    let want = now.with(pkey, rights.access_bits());
-    if want != now {
-        thread.note_opened(pkey, domain.serial);
-        if domain.record.is_off() {
-            return thread.set_unwritten(pkey, true);
-        }
-        if !thread.unwritten().is_empty() {
-            thread.set_unwritten(pkey, false);
-        }
+    // At least what this window gives, which the compiler knows; the counts may say more.
+    let held = match rights {
+        Rights::ReadWrite => Rights::ReadWrite,
+        _ => grants.held(),
+    };
+    let want = now.with(pkey, effective(domain.closed, held).access_bits());
+    if want != now
+        && (thread.is_ready(pkey, domain.window_serial()) || prepare(thread, domain, pkey))
+    {
         // SAFETY: the key is never key 0 (1), and it is this domain's (2).
         unsafe { keys.pku.write(want) };
     }
+}
+
+/// The long path of a window that changes its thread's rights: the first of the thread on the domain, or one since the
+/// mode was off. Gives whether the register is to be written.
+#[cold]
+#[inline(never)]
+fn prepare(thread: &ThreadState, domain: &DomainInner, pkey: Pkey) -> bool {
+    let is_off = domain.record.is_off();
+    if is_off {
+        thread.note_opened(pkey, domain.serial);
+        thread.set_unwritten(pkey, true);
+    } else {
+        thread.set_unwritten(pkey, false);
+        thread.make_ready(pkey, domain.serial);
+    }
+    !is_off
 }
 
 #[inline(always)]
@@ -141,17 +171,24 @@ fn close_key(thread: &ThreadState, closed: Rights, keys: Keys, pkey: Pkey, right
             // SAFETY: the key is never key 0 (1), and it is the domain's whose window closes (2).
             unsafe { keys.pku.write(want) };
         }
-        if !thread.unwritten().is_empty() && after.is_empty() {
-            thread.set_unwritten(pkey, false);
-        }
-        if !thread.pardoned().is_empty() {
-            end_pardons(thread, keys);
-        }
+    }
+    if thread.has_leftovers() {
+        see_to_leftovers(thread, keys, pkey);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn see_to_leftovers(thread: &ThreadState, keys: Keys, pkey: Pkey) {
+    if thread.grants(pkey).is_empty() && thread.unwritten().contains(pkey) {
+        thread.set_unwritten(pkey, false);
+    }
+    if !thread.pardoned().is_empty() {
+        end_pardons(thread, keys);
     }
 }
 
 /// Closes what a pardon left open, when the thread's outermost window has closed.
-#[cold]
 fn end_pardons(thread: &ThreadState, keys: Keys) {
     if !thread.holds_nothing() {
         return;

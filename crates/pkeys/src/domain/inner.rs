@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use pkeys_core::{GrantCounts, Mode, Pkey, Rights, effective};
 
 use crate::domain::record::{DomainRecord, Protection};
@@ -37,7 +37,21 @@ pub(crate) struct DomainInner {
     pub(crate) name: Box<str>,
     pub(crate) is_mode_pinned: bool,
     pub(crate) heap: Anchor,
+    /// The serial number while windows write the register, [`NO_SERIAL`] while the mode is off and they only count: one
+    /// word for the path of every window to compare.
+    window_serial: AtomicU32,
     pages: Mutex<()>,
+}
+
+/// A number that no domain has.
+const NO_SERIAL: u32 = u32::MAX;
+
+fn window_serial(record: &DomainRecord) -> u32 {
+    if record.is_off() {
+        NO_SERIAL
+    } else {
+        record.serial()
+    }
 }
 
 /// A range of pages that is to join a domain.
@@ -66,6 +80,7 @@ impl DomainInner {
             name: name.into(),
             is_mode_pinned,
             heap: Anchor::default(),
+            window_serial: AtomicU32::new(window_serial(record)),
             pages: Mutex::new(()),
         }
     }
@@ -103,15 +118,26 @@ impl DomainInner {
         let _lock = self.lock();
         let before = self.record.mode();
         // Off first, tags second: a thread that faults in between is let through.
-        self.record.set_mode(mode);
+        self.store_mode(mode);
         if (before == Mode::Off) == (mode == Mode::Off) {
             return Ok(());
         }
         self.protect_all().inspect_err(|_| {
-            self.record.set_mode(before);
+            self.store_mode(before);
             // Back to what was: the pages that were changed were changeable.
             let _ = self.protect_all();
         })
+    }
+
+    fn store_mode(&self, mode: Mode) {
+        self.record.set_mode(mode);
+        self.window_serial.store(window_serial(self.record), SeqCst);
+    }
+
+    /// The domain's number for the path of every window; see the field.
+    #[inline(always)]
+    pub(crate) fn window_serial(&self) -> u32 {
+        self.window_serial.load(Relaxed)
     }
 
     /// Opens a window of the `mprotect(2)` fallback: counts, and lets everyone in when it is the first.

@@ -2,6 +2,7 @@
 
 mod access;
 mod chain;
+mod codegen;
 mod errors;
 mod lifetime;
 mod modes;
@@ -19,6 +20,7 @@ pub(crate) fn all() -> Vec<Case> {
     [
         access::CASES,
         chain::CASES,
+        codegen::CASES,
         errors::CASES,
         lifetime::CASES,
         modes::CASES,
