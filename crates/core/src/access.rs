@@ -20,8 +20,8 @@ use crate::pkey::Pkey;
 use crate::register::KeyRegister;
 use crate::rights::Access;
 
-/// User or supervisor: of an access, in which mode it is made (CPL 3 or less, but implicit accesses are
-/// supervisor's); of a page, whether U/S is set in the entries of all levels.
+/// User or supervisor. Of an access: in which mode it is made; CPL 3 is user mode, while lower levels, and accesses
+/// that the processor makes by itself, are supervisor mode. Of a page: whether U/S is set in the entries of all levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Privilege {
     /// User mode, or a user page.

@@ -17,7 +17,6 @@
 use core::fmt;
 
 use crate::register::KeyRegister;
-pub use crate::signal_frame::{SW_RESERVED_END, SignalFrame};
 use crate::x86::XFEATURE_PKRU;
 
 /// Where `XSTATE_BV` begins: 8 bytes, a bit for each component that is not in its initial state.

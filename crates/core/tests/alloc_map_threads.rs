@@ -1,8 +1,9 @@
 //! The allocation map under several threads: a key has one owner, the execute-only key is agreed on, and no reader
 //! sees a word that cannot be.
 //!
-//! These tests show lost updates. They cannot show that the memory orderings are weak enough or strong enough, since
-//! x86 is stricter than what they ask for.
+//! These tests show lost updates and changes in two steps, likely but not surely: whether the threads meet in the
+//! moment that matters is chance, and on a busy machine they meet less often. They cannot show that the memory
+//! orderings are strong enough, since x86 is stricter than what they ask for.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::Barrier;
@@ -48,18 +49,40 @@ fn no_key_is_given_to_two_threads() {
     assert!(allocations.load(SeqCst) >= TURNS / 2);
 }
 
+const ROUNDS: usize = 60_000;
+
+/// Where two threads meet once a round. They wait awake: the moments to be caught are shorter than waking up takes.
+#[derive(Default)]
+struct Meeting(AtomicUsize);
+
+impl Meeting {
+    fn meet(&self, round: usize) {
+        self.0.fetch_add(1, SeqCst);
+        let mut looks = 0_u32;
+        while self.0.load(SeqCst) < 2 * (round + 1) {
+            looks += 1;
+            // Where there is one processor for both, the other needs it.
+            if looks.is_multiple_of(1024) {
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+fn new_maps() -> Vec<AllocationMap> {
+    (0..ROUNDS).map(|_| AllocationMap::new()).collect()
+}
+
 #[test]
 fn threads_agree_on_the_execute_only_key() {
-    const ROUNDS: usize = 2000;
-    let maps: Vec<AllocationMap> = (0..ROUNDS).map(|_| AllocationMap::new()).collect();
-    let barrier = Barrier::new(2);
+    let maps = new_maps();
+    let meeting = Meeting::default();
     let run = || {
-        maps.iter()
-            .map(|map| {
-                barrier.wait();
-                map.allocate_execute_only()
-            })
-            .collect::<Vec<_>>()
+        let allocate = |(round, map): (usize, &AllocationMap)| {
+            meeting.meet(round);
+            map.allocate_execute_only()
+        };
+        maps.iter().enumerate().map(allocate).collect::<Vec<_>>()
     };
     let (here, there) = thread::scope(|scope| {
         let there = scope.spawn(run);
@@ -75,27 +98,29 @@ fn threads_agree_on_the_execute_only_key() {
 
 #[test]
 fn a_reader_never_sees_the_execute_only_key_as_allocated() {
-    const ROUNDS: usize = 2000;
-    let maps: Vec<AllocationMap> = (0..ROUNDS).map(|_| AllocationMap::new()).collect();
-    let barrier = Barrier::new(2);
+    let maps = new_maps();
+    let meeting = Meeting::default();
+    // Judged after the threads are done: one that panicked would leave the other waiting.
+    let mut wrong_states = Vec::new();
     thread::scope(|scope| {
         scope.spawn(|| {
-            for map in &maps {
-                barrier.wait();
+            for (round, map) in maps.iter().enumerate() {
+                meeting.meet(round);
                 map.allocate_execute_only();
             }
         });
-        for map in &maps {
-            barrier.wait();
-            loop {
+        for (round, map) in maps.iter().enumerate() {
+            meeting.meet(round);
+            for _ in 0..100 {
                 let state = map.snapshot();
                 // Key 1 goes from free to execute-only in one step, without a moment in which it may be used.
-                assert!(!state.is_allocated(1), "{state:?}");
-                assert_eq!(AllocationState::from_bits(state.bits()), Some(state));
-                if state.execute_only().is_some() {
-                    break;
+                let is_possible = AllocationState::from_bits(state.bits()) == Some(state);
+                if state.is_allocated(1) || !is_possible {
+                    wrong_states.push(state);
                 }
             }
         }
     });
+    assert_eq!(wrong_states.first(), None);
+    assert!(maps.iter().all(|map| map.execute_only() == Pkey::new(1)));
 }
