@@ -4,10 +4,12 @@
 //! line in `main`.
 //!
 //! * `test` - every test tier there is, and one closing line with the totals;
+//! * `bars` - the figures that the project promises, measured and held against their bars;
 //! * `guest` - one program in the Linux guest in which tests run where the machine has no usable keys;
 //! * `shape` - dependencies between the crates point one way;
 //! * `inventory` - `docs/SAFETY.md` names every file with unsafe code.
 
+mod bars;
 mod capture;
 mod guest;
 mod inventory;
@@ -35,6 +37,7 @@ enum Task {
     Guest(guest::Args),
     Shape(shape::Args),
     Inventory(inventory::Args),
+    Bars(bars::Args),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Guest(args) => guest::run(&args),
         Task::Shape(args) => shape::run(&args),
         Task::Inventory(args) => inventory::run(&args),
+        Task::Bars(args) => bars::run(&args),
     };
     outcome.unwrap_or_else(|err| {
         eprintln!("xtask: {err:#}");

@@ -4,7 +4,8 @@
 //! handler changes the interrupted code's rights: its own register is its own.
 #![allow(unsafe_code, reason = "the kernel's structures behind raw pointers")]
 
-use core::ffi::c_void;
+use core::ffi::{c_int, c_void};
+use core::mem::offset_of;
 
 use pkeys_core::{KeyRegister, PageFaultErrorCode, SignalFrame, XsaveLayout, signal_frame};
 
@@ -15,6 +16,9 @@ const TRAP_FLAG: i64 = 1 << 8;
 
 /// `rt_sigprocmask(2)`'s idea of a signal set: one bit a signal, bit 0 is signal 1.
 pub(super) type KernelSigset = u64;
+
+/// Where the frame keeps the signal mask.
+const MASK: usize = offset_of!(libc::ucontext_t, uc_sigmask);
 
 /// The frame of the signal that is being handled.
 #[derive(Debug)]
@@ -33,24 +37,30 @@ impl Frame {
         }
     }
 
-    fn register(&self, index: libc::c_int) -> i64 {
-        // SAFETY: the kernel's structure is there until the handler returns (1); REG_* are below the array's length.
-        unsafe {
-            (&raw const (*self.context).uc_mcontext.gregs[index.unsigned_abs() as usize]).read()
-        }
+    /// The address of a field of the context.
+    fn field<T>(&self, offset: usize) -> *mut T {
+        self.context.cast::<u8>().wrapping_add(offset).cast()
     }
 
-    fn set_register(&mut self, index: libc::c_int, value: i64) {
+    /// The address of a saved general register.
+    fn place(&self, index: c_int) -> *mut i64 {
+        const START: usize = offset_of!(libc::ucontext_t, uc_mcontext.gregs);
+        self.field(START + index.unsigned_abs() as usize * size_of::<i64>())
+    }
+
+    fn register(&self, index: c_int) -> i64 {
+        // SAFETY: the kernel's structure is there until the handler returns (1); REG_* lie in its array.
+        unsafe { self.place(index).read() }
+    }
+
+    fn set_register(&mut self, index: c_int, value: i64) {
         // SAFETY: as for reading, and nobody else edits the frame (2).
-        unsafe {
-            (&raw mut (*self.context).uc_mcontext.gregs[index.unsigned_abs() as usize])
-                .write(value);
-        }
+        unsafe { self.place(index).write(value) };
     }
 
     /// The address of the instruction that the thread goes on with.
     pub(super) fn pc(&self) -> usize {
-        self.register(libc::REG_RIP).cast_unsigned() as usize
+        usize::try_from(self.register(libc::REG_RIP).cast_unsigned()).unwrap_or(0)
     }
 
     pub(super) fn set_pc(&mut self, pc: usize) {
@@ -59,8 +69,9 @@ impl Frame {
 
     /// The page-fault error code, for a SIGSEGV that came of one.
     pub(super) fn error_code(&self) -> PageFaultErrorCode {
+        let code = self.register(libc::REG_ERR).cast_unsigned();
         #[expect(clippy::cast_possible_truncation, reason = "the code has 32 bits")]
-        PageFaultErrorCode::from_bits(self.register(libc::REG_ERR) as u32)
+        PageFaultErrorCode::from_bits(code as u32)
     }
 
     /// Sets RFLAGS.TF; gives what it was.
@@ -82,20 +93,12 @@ impl Frame {
     /// The signal mask that the thread goes on with.
     pub(super) fn mask(&self) -> KernelSigset {
         // SAFETY: the kernel's structure is there (1). It writes and reads eight bytes of the field.
-        unsafe {
-            (&raw const (*self.context).uc_sigmask)
-                .cast::<KernelSigset>()
-                .read()
-        }
+        unsafe { self.field::<KernelSigset>(MASK).read() }
     }
 
     pub(super) fn set_mask(&mut self, mask: KernelSigset) {
         // SAFETY: as for reading, and nobody else edits the frame (2).
-        unsafe {
-            (&raw mut (*self.context).uc_sigmask)
-                .cast::<KernelSigset>()
-                .write(mask)
-        };
+        unsafe { self.field::<KernelSigset>(MASK).write(mask) };
     }
 
     /// The registers that an unwinder starts from.
@@ -115,31 +118,35 @@ impl Frame {
 
     /// PKRU as the thread had it; `None` where the frame holds no extended state.
     pub(super) fn pkru(&self, layout: XsaveLayout) -> Option<KeyRegister> {
-        SignalFrame::read_pkru(self.extended_state()?, layout).ok()
+        let (start, len_bytes) = self.extended_state()?;
+        // SAFETY: the kernel vouches for the length; nobody writes there while this borrow lasts (2).
+        let state = unsafe { core::slice::from_raw_parts(start, len_bytes) };
+        SignalFrame::read_pkru(state, layout).ok()
     }
 
     /// Sets what PKRU becomes when the handler returns. Gives whether the frame has a place for it.
     #[must_use]
     pub(super) fn set_pkru(&mut self, layout: XsaveLayout, register: KeyRegister) -> bool {
-        let Some(state) = self.extended_state() else {
+        let Some((start, len_bytes)) = self.extended_state() else {
             return false;
         };
+        // SAFETY: the kernel vouches for the length; nobody else reads or writes there (2).
+        let state = unsafe { core::slice::from_raw_parts_mut(start, len_bytes) };
         SignalFrame::write_pkru(state, layout, register).is_ok()
     }
 
-    /// The XSAVE area, as far as its own header says that it reaches.
-    fn extended_state(&self) -> Option<&mut [u8]> {
+    /// The XSAVE area, as far as its own header says that it reaches: the kernel wrote the magic number that vouches for
+    /// the extended size (`sigframe.h`).
+    fn extended_state(&self) -> Option<(*mut u8, usize)> {
+        let place = self.field::<*mut u8>(offset_of!(libc::ucontext_t, uc_mcontext.fpregs));
         // SAFETY: the kernel's structure is there (1).
-        let start = unsafe { (&raw const (*self.context).uc_mcontext.fpregs).read() }.cast::<u8>();
+        let start = unsafe { place.read() };
         if start.is_null() {
             return None;
         }
         // SAFETY: a floating-point state of the legacy size, 512 bytes, is there whenever the pointer is not null.
         let legacy = unsafe { core::slice::from_raw_parts(start, signal_frame::SW_RESERVED_END) };
-        let legacy = legacy.first_chunk()?;
-        let len_bytes = SignalFrame::len_bytes(legacy).ok()?;
-        // SAFETY: the kernel wrote the magic number that vouches for the extended size (`sigframe.h`); nobody else
-        // edits the frame (2).
-        Some(unsafe { core::slice::from_raw_parts_mut(start, len_bytes) })
+        let len_bytes = SignalFrame::len_bytes(legacy.first_chunk()?).ok()?;
+        Some((start, len_bytes))
     }
 }

@@ -1,7 +1,7 @@
 //! The three handlers: entry, whose fault it is, and what becomes of it.
 //!
-//! A fault is ours when its address lies in a region and its `si_code` is that of the region's protection: SEGV_PKUERR for
-//! a key, SEGV_ACCERR for `mprotect(2)`. The error code's PK bit does not decide: a page that was never touched
+//! A fault is ours when its address lies in a region and its `si_code` is that of the region's protection: `SEGV_PKUERR` for
+//! a key, `SEGV_ACCERR` for `mprotect(2)`. The error code's PK bit does not decide: a page that was never touched
 //! faults without it, and the kernel still reports the key (`arch/x86/mm/fault.c`). Read or write is bit 1.
 #![allow(unsafe_code, reason = "signal handlers")]
 
@@ -161,7 +161,10 @@ fn segv(thread: &ThreadState, frame: &mut Frame, info: *mut libc::siginfo_t, dep
 /// Whose fault it is: `None` when no domain's.
 fn ours(frame: &Frame, info: *mut libc::siginfo_t) -> Option<Fault> {
     // SAFETY: the kernel's siginfo is there while its handler runs.
-    let (si_code, addr) = unsafe { ((*info).si_code, (*info).si_addr().addr()) };
+    let info = unsafe { &*info };
+    let si_code = info.si_code;
+    // SAFETY: whatever raised the signal, the field's bytes are there; they mean an address for the codes below.
+    let addr = unsafe { info.si_addr() }.addr();
     if si_code != siginfo::SEGV_PKUERR && si_code != siginfo::SEGV_ACCERR {
         return None;
     }
@@ -318,13 +321,12 @@ fn si_pkey(si_code: i32, info: *mut libc::siginfo_t) -> Option<Pkey> {
     if si_code != siginfo::SEGV_PKUERR {
         return None;
     }
+    let place = info
+        .cast::<u8>()
+        .wrapping_add(siginfo::SI_PKEY_OFFSET)
+        .cast::<u32>();
     // SAFETY: the kernel's siginfo has 128 bytes; the field is four bytes at offset 0x20 (`siginfo.h`).
-    let value = unsafe {
-        info.cast::<u8>()
-            .add(siginfo::SI_PKEY_OFFSET)
-            .cast::<u32>()
-            .read_unaligned()
-    };
+    let value = unsafe { place.read_unaligned() };
     u8::try_from(value).ok().and_then(Pkey::new)
 }
 
@@ -335,11 +337,16 @@ fn gettid() -> i32 {
 }
 
 fn read_errno() -> c_int {
-    // SAFETY: the thread's own errno.
-    unsafe { *libc::__errno_location() }
+    // SAFETY: the thread's own errno, which is there as long as the thread.
+    unsafe { errno().read() }
 }
 
 fn write_errno(value: c_int) {
     // SAFETY: as above.
-    unsafe { *libc::__errno_location() = value };
+    unsafe { errno().write(value) };
+}
+
+fn errno() -> *mut c_int {
+    // SAFETY: gives an address.
+    unsafe { libc::__errno_location() }
 }

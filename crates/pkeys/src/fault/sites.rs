@@ -34,7 +34,6 @@ impl Sites {
         let key = (pc as u64 ^ (u64::from(domain_serial) << 40)).max(1);
         let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
         for probe in 0..MAX_PROBES {
-            #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
             let slot = &self.table[(hash as usize + probe) % CAPACITY];
             match slot.compare_exchange(0, key, Relaxed, Relaxed) {
                 Ok(_) => return true,

@@ -37,7 +37,8 @@ pub(crate) struct Registry {
 }
 
 /// The registry of this process.
-// SAFETY: the name is this project's own and versioned; the manifest's `links` keeps a second definition out of a link.
+///
+/// The exported name is this project's own and versioned; the manifest's `links` keeps a second definition out of a link.
 #[unsafe(no_mangle)]
 pub(crate) static pkeys_registry_v1: Registry = Registry {
     magic: MAGIC,

@@ -25,9 +25,11 @@ pub(crate) struct Snapshot<T: 'static> {
 /// The writers' lock.
 pub(crate) type SnapshotLock<'s, T> = MutexGuard<'s, Vec<Retired<T>>>;
 
-/// A list that is out of use but may still be read. Boxed, as readers hold its address.
+/// A list that is out of use but may still be read.
 pub(crate) struct Retired<T: 'static>(
-    #[expect(dead_code, reason = "kept for its drop")] Box<Vec<T>>,
+    #[expect(dead_code, reason = "kept for its drop")]
+    #[expect(clippy::box_collection, reason = "readers hold the list's own address")]
+    Box<Vec<T>>,
 );
 
 impl<T: Copy + Send + Sync> Snapshot<T> {

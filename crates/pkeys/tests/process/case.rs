@@ -1,6 +1,6 @@
 //! What a case is, how it says what it is about to do, and when it has passed.
 
-use std::fmt::Write as _;
+use core::fmt::Write as _;
 
 use pkeys::{Backend, Domain, DomainBuilder, Rights, WithoutKeys};
 

@@ -7,9 +7,17 @@
 //!
 //! It cannot show speed, and with `mprotect(2)` in place of keys it skips what names threads: the skips are counted as
 //! ignored, with the reason, and `PKEYS_TEST_FORCE=1` makes them failures.
+#![allow(
+    clippy::unwrap_used,
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a test: what goes wrong ends it"
+)]
 
 mod case;
 mod cases;
+mod jump;
 mod tracer;
 
 use std::process::ExitCode;

@@ -16,7 +16,7 @@ use crate::case::Case;
 pub(crate) struct Signal {
     pub(crate) signal: i32,
     pub(crate) si_code: i32,
-    /// `si_pkey`, for SEGV_PKUERR.
+    /// `si_pkey`, for `SEGV_PKUERR`.
     pub(crate) pkey: Option<u32>,
     pub(crate) addr: usize,
 }
@@ -123,7 +123,7 @@ fn trace(pid: i32) -> Result<(End, Vec<Signal>), Failed> {
     }
 }
 
-/// A thread's first stop (SIGSTOP by PTRACE_O_TRACECLONE), which is no signal of the case's: no case stops itself.
+/// A thread's first stop (SIGSTOP by `PTRACE_O_TRACECLONE`), which is no signal of the case's: no case stops itself.
 fn is_first_stop(signal: i32) -> bool {
     signal == libc::SIGSTOP
 }

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
 use pkeys::{Mode, Rights};
 
 use crate::case::{Case, assert_rights, builder, domain, expect_fault, expect_signal, stray_write};
+use crate::jump;
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("an_earlier_handler_gets_foreign_faults", foreign_fault),
@@ -30,22 +31,11 @@ pub(crate) const CASES: &[Case] = &[
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 static CODE: AtomicI32 = AtomicI32::new(0);
 
-#[repr(C, align(16))]
-struct JumpBuffer([u64; 32]);
-
-unsafe extern "C" {
-    fn __sigsetjmp(buffer: *mut JumpBuffer, save_mask: c_int) -> c_int;
-    fn siglongjmp(buffer: *mut JumpBuffer, value: c_int) -> !;
-}
-
-static mut JUMP: JumpBuffer = JumpBuffer([0; 32]);
-
 extern "C" fn note_and_jump(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     CALLS.fetch_add(1, Relaxed);
     // SAFETY: the kernel's siginfo, handed on.
     CODE.store(unsafe { (*info).si_code }, Relaxed);
-    // SAFETY: the frame that called __sigsetjmp has not returned.
-    unsafe { siglongjmp(&raw mut JUMP, 1) };
+    jump::jump();
 }
 
 fn install(handler: *const (), flags: c_int) {
@@ -61,20 +51,11 @@ fn install(handler: *const (), flags: c_int) {
     }
 }
 
-/// Writes, and comes back when the handler jumps.
-#[inline(never)]
-fn write_and_come_back(addr: *mut u64) {
-    // SAFETY: returns twice; nothing is kept across it.
-    if unsafe { __sigsetjmp(&raw mut JUMP, 1) } == 0 {
-        stray_write(addr, 1);
-    }
-}
-
 fn foreign_fault() {
     install(note_and_jump as *const (), libc::SA_SIGINFO);
     let domain = domain("ledger");
     for round in 1..=5 {
-        write_and_come_back(ptr::without_provenance_mut(16));
+        jump::catch(|| stray_write(ptr::without_provenance_mut(16), 1));
         assert_eq!((CALLS.load(Relaxed), CODE.load(Relaxed)), (round, 1));
     }
     assert_eq!(domain.counters().stray_writes, 0);
@@ -85,7 +66,7 @@ fn after_report() {
     let domain = domain("ledger");
     let rows = domain.map::<u64>(10).unwrap();
     for round in 1..=3 {
-        write_and_come_back(rows.as_ptr());
+        jump::catch(|| stray_write(rows.as_ptr(), 1));
         assert_eq!(CALLS.load(Relaxed), round);
         assert_rights(&domain, Rights::NoAccess);
     }
@@ -143,7 +124,7 @@ fn foreign_dies() {
 fn stack_overflow() {
     #[inline(never)]
     fn deeper(n: u64) -> u64 {
-        let big = std::hint::black_box([n; 512]);
+        let big = core::hint::black_box([n; 512]);
         if n == u64::MAX {
             big[7]
         } else {
@@ -156,7 +137,7 @@ fn stack_overflow() {
             .name("deep".into())
             .stack_size(256 << 10);
         let _ = thread
-            .spawn(|| std::hint::black_box(deeper(0)))
+            .spawn(|| core::hint::black_box(deeper(0)))
             .unwrap()
             .join();
         return;

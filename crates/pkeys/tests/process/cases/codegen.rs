@@ -3,6 +3,11 @@
 //! Each rule has the code that keeps it, which must hold, and in release builds a copy that breaks it, which must fail: were
 //! LLVM to change so that the broken copy works, the test would have lost its power and says so.
 
+#![allow(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "hides accesses from the compiler, on purpose"
+)]
+
 use core::arch::asm;
 use core::cell::Cell;
 use core::ptr;
@@ -142,9 +147,9 @@ fn load_stays() {
         let (open, closed) = registers(key);
         // SAFETY: breaks the rule on purpose, in a child.
         let status = in_child(|| unsafe {
-            std::hint::black_box(sum_by_reference(
+            core::hint::black_box(sum_by_reference(
                 &*keyed,
-                std::hint::black_box(3),
+                core::hint::black_box(3),
                 open,
                 closed,
             ));

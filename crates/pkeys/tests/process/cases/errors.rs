@@ -45,7 +45,7 @@ fn sixteenth() {
 
 fn foreign_keys() {
     let first = domain("first");
-    let foreign: Vec<i64> = std::iter::from_fn(|| {
+    let foreign: Vec<i64> = core::iter::from_fn(|| {
         // SAFETY: takes integers.
         let key = unsafe { libc::syscall(libc::SYS_pkey_alloc, 0, 1) };
         (key > 0).then_some(key)
@@ -141,10 +141,8 @@ fn limit_address_space(extra_bytes: u64) {
         rlim_max: bytes,
     };
     // SAFETY: lowers this process's own limit.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) },
-        0
-    );
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+    assert_eq!(result, 0);
 }
 
 fn address_space() {

@@ -25,7 +25,7 @@ fn nr_mappings() -> usize {
 }
 
 fn nr_free_keys() -> usize {
-    let keys: Vec<_> = std::iter::from_fn(|| pkeys::Key::alloc(Rights::NoAccess).ok()).collect();
+    let keys: Vec<_> = core::iter::from_fn(|| pkeys::Key::alloc(Rights::NoAccess).ok()).collect();
     for key in &keys {
         // SAFETY: never used.
         unsafe { key.free() }.unwrap();

@@ -9,6 +9,7 @@ use pkeys::{Domain, History, Mode, Region, Rights, Stray, Verdict};
 use crate::case::{
     Case, assert_rights, builder, domain, expect_fault, rights_now, stray_read, stray_write,
 };
+use crate::jump;
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("a_handler_inside_a_window_is_closed", handler_in_window)
@@ -105,29 +106,8 @@ fn handler_reads() {
     assert_eq!(counters.repairs, u64::from(domain.pkey().is_some()));
 }
 
-/// `sigjmp_buf` of glibc for x86-64 has 200 bytes.
-#[repr(C, align(16))]
-struct JumpBuffer([u64; 32]);
-
-unsafe extern "C" {
-    fn __sigsetjmp(buffer: *mut JumpBuffer, save_mask: c_int) -> c_int;
-    fn siglongjmp(buffer: *mut JumpBuffer, value: c_int) -> !;
-}
-
-static mut JUMP: JumpBuffer = JumpBuffer([0; 32]);
-
 extern "C" fn jump_out(_: c_int) {
-    // SAFETY: the frame that called __sigsetjmp has not returned.
-    unsafe { siglongjmp(&raw mut JUMP, 1) };
-}
-
-/// Raises SIGUSR1, whose handler jumps back here. No value with a destructor lives across the jump.
-#[inline(never)]
-fn raise_and_jump_back() {
-    // SAFETY: a function that returns twice; this one keeps nothing in registers across it, and returns once for each.
-    if unsafe { __sigsetjmp(&raw mut JUMP, 1) } == 0 {
-        raise();
-    }
+    jump::jump();
 }
 
 fn jump_leaves_closed() {
@@ -135,7 +115,7 @@ fn jump_leaves_closed() {
     let mut region = domain.map::<u64>(10).unwrap();
     on_usr1(jump_out);
     let outer = domain.open(Rights::ReadWrite).unwrap();
-    raise_and_jump_back();
+    jump::catch(raise);
     // The counts say open, the register is the handler's: closed.
     assert_eq!(rights_now(&domain), Some(Rights::NoAccess));
     // Opening looks at the register.
@@ -153,7 +133,7 @@ fn stray_after_jump() {
     let region = domain.map::<u64>(10).unwrap();
     on_usr1(jump_out);
     let _outer = domain.open(Rights::ReadWrite).unwrap();
-    raise_and_jump_back();
+    jump::catch(raise);
     expect_fault(&domain, region.as_ptr().cast());
     stray_write(region.as_ptr(), 1);
 }

@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use pkeys::{Domain, Mode, Region, Rights};
 
 use crate::case::{Case, assert_rights, builder, expect_signal, stray_read, stray_write};
+use crate::jump;
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("a_rep_stos_of_a_mebibyte_counts_once", rep_stos),
@@ -258,36 +259,21 @@ fn memfd() -> std::os::fd::OwnedFd {
     unsafe { std::os::fd::OwnedFd::from_raw_fd(libc::memfd_create(c"case".as_ptr(), 0)) }
 }
 
-#[repr(C, align(16))]
-struct JumpBuffer([u64; 32]);
-
-unsafe extern "C" {
-    fn __sigsetjmp(buffer: *mut JumpBuffer, save_mask: c_int) -> c_int;
-    fn siglongjmp(buffer: *mut JumpBuffer, value: c_int) -> !;
-}
-
-static mut JUMP: JumpBuffer = JumpBuffer([0; 32]);
-
 /// The program's handler jumps out of a fault in mid-step. What the step left must not harm what follows.
 fn jump_out_of_chain() {
     extern "C" fn handler(_: c_int) {
-        // SAFETY: the frame that called __sigsetjmp has not returned.
-        unsafe { siglongjmp(&raw mut JUMP, 1) };
+        jump::jump();
     }
-    #[inline(never)]
     fn fault(from: *const u8) {
-        // SAFETY: returns twice; nothing is kept across it.
-        if unsafe { __sigsetjmp(&raw mut JUMP, 1) } == 0 {
-            // SAFETY: the handler takes over.
-            unsafe { asm!("movsb", inout("rsi") from => _, inout("rdi") 16_usize => _) };
-        }
+        // SAFETY: the handler takes over.
+        unsafe { asm!("movsb", inout("rsi") from => _, inout("rdi") 16_usize => _) };
     }
     // SAFETY: the handler jumps.
     unsafe { libc::signal(libc::SIGSEGV, handler as *const () as usize) };
     let ledger = silent("ledger");
     let from = bytes(&ledger, 64);
     for round in 1..=20 {
-        fault(from.as_ptr());
+        jump::catch(|| fault(from.as_ptr()));
         assert_rights(&ledger, Rights::NoAccess);
         stray_write(from.as_ptr(), 1);
         assert_rights(&ledger, Rights::NoAccess);

@@ -177,7 +177,7 @@ fn lent() {
             // The thread inherited the window; one of its own closes it again.
             drop(domain.open(Rights::ReadOnly).unwrap());
             expect_fault(&domain, slice.as_ptr().cast());
-            std::hint::black_box(slice[0]);
+            core::hint::black_box(slice[0]);
         });
     });
 }

@@ -1,6 +1,7 @@
 //! Windows: nesting, order, leaks, panics, several domains.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 
 use pkeys::{Domain, OpenError, Rights, Window};
 
@@ -112,7 +113,7 @@ fn other_keys() {
 fn leaked() {
     let domain = domain("ledger");
     let rows = domain.map::<u64>(10).unwrap();
-    std::mem::forget(domain.open(Rights::ReadWrite).unwrap());
+    core::mem::forget(domain.open(Rights::ReadWrite).unwrap());
     assert_rights(&domain, Rights::ReadWrite);
     drop(domain.open(Rights::ReadWrite).unwrap());
     assert_rights(&domain, Rights::ReadWrite);
@@ -126,7 +127,7 @@ fn quarantine() {
     let (give, take) = std::sync::mpsc::channel();
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
-        std::mem::forget(leaky.open(Rights::ReadWrite).unwrap());
+        core::mem::forget(leaky.open(Rights::ReadWrite).unwrap());
         give.send(leaky).unwrap();
         ended.recv().unwrap_err();
     });

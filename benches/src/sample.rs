@@ -1,0 +1,127 @@
+//! Rounds, cycles and quartiles.
+//!
+//! The variants of a comparison take turns: A B C, A B C, and so on. A round gives each a figure, cycles of the time-stamp
+//! counter for one iteration; a ratio is taken within a round and the median over all of them.
+
+use core::arch::x86_64::{_mm_lfence, _rdtsc};
+
+/// How long to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// For figures that are quoted.
+    Full,
+    /// To see that it runs.
+    Smoke,
+}
+
+impl Effort {
+    /// So many rounds, or as few as show that it runs.
+    pub(crate) const fn rounds(self, full: usize) -> usize {
+        match self {
+            Self::Full => full,
+            Self::Smoke => 3,
+        }
+    }
+
+    /// So many iterations a round, or as few as show that it runs.
+    pub(crate) const fn iterations(self, full: u32) -> u32 {
+        match self {
+            Self::Full => full,
+            Self::Smoke if full < 4 => full,
+            Self::Smoke => 4,
+        }
+    }
+}
+
+/// Median and quartiles of a set of values.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Spread {
+    pub(crate) low: f64,
+    pub(crate) median: f64,
+    pub(crate) high: f64,
+}
+
+impl Spread {
+    /// The quartiles of the values, which are sorted for it.
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |quarter: usize| values[(values.len() - 1) * quarter / 4];
+        Self {
+            low: at(1),
+            median: at(2),
+            high: at(3),
+        }
+    }
+}
+
+/// What the rounds of a comparison gave: cycles an iteration, by variant and round.
+#[derive(Debug)]
+pub(crate) struct Rounds(Vec<Vec<f64>>);
+
+impl Rounds {
+    /// The ratio of one variant to another, within each round.
+    pub(crate) fn ratio(&self, variant: usize, to: usize) -> Spread {
+        let pairs = self.0[variant].iter().zip(&self.0[to]);
+        Spread::of(pairs.map(|(a, b)| a / b).collect())
+    }
+
+    /// The cycles of one variant, for the reader who wants to see where a ratio comes from.
+    pub(crate) fn cycles(&self, variant: usize) -> Spread {
+        Spread::of(self.0[variant].clone())
+    }
+}
+
+/// One variant: runs so many iterations.
+pub(crate) type Variant<'a> = &'a mut dyn FnMut(u32);
+
+/// Runs the variants in turn. The first round warms up and is not counted.
+pub(crate) fn compare(rounds: usize, iterations: u32, variants: &mut [Variant<'_>]) -> Rounds {
+    let mut cycles = vec![Vec::with_capacity(rounds); variants.len()];
+    for round in 0..=rounds {
+        for (variant, cycles) in variants.iter_mut().zip(&mut cycles) {
+            let start = now();
+            variant(iterations);
+            let end = now();
+            if round > 0 {
+                cycles.push((end - start) as f64 / f64::from(iterations));
+            }
+        }
+    }
+    Rounds(cycles)
+}
+
+/// The time-stamp counter, with nothing before it still under way and nothing after it begun.
+fn now() -> u64 {
+    // SAFETY: LFENCE is in every x86-64 CPU.
+    unsafe { _mm_lfence() };
+    // SAFETY: RDTSC is in every x86-64 CPU, and Linux lets programs use it.
+    let now = unsafe { _rdtsc() };
+    // SAFETY: as above.
+    unsafe { _mm_lfence() };
+    now
+}
+
+/// Keeps the process on the CPU that it is on: cycles of two CPUs are not compared.
+pub(crate) fn pin_to_one_cpu() {
+    // SAFETY: a set of zeros is empty.
+    let mut set: libc::cpu_set_t = unsafe { core::mem::zeroed() };
+    // SAFETY: takes nothing.
+    let cpu = unsafe { libc::sched_getcpu() };
+    // SAFETY: a set of this function's own.
+    unsafe { libc::CPU_SET(usize::try_from(cpu).unwrap_or(0), &mut set) };
+    // Where it is refused, the spread shows it.
+    // SAFETY: the set has the size that is said.
+    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+}
+
+/// Lets a thread run on any CPU again, away from the one that is measured on.
+pub(crate) fn unpin() {
+    // SAFETY: a set of zeros is empty.
+    let mut set: libc::cpu_set_t = unsafe { core::mem::zeroed() };
+    for cpu in 0..usize::try_from(libc::CPU_SETSIZE).unwrap_or(0) {
+        // SAFETY: a set of this function's own.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
+    // SAFETY: the set has the size that is said; CPUs that are not there are passed over.
+    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+}
