@@ -98,6 +98,7 @@ impl<'a> DomainBuilder<'a> {
     ///
     /// 1. The function is called in a signal handler, on the thread that strayed and wherever that thread was: it does
     ///    only what `signal-safety(7)` allows. It takes no lock, allocates nothing, does not panic.
+    /// 2. It returns: no `siglongjmp(3)` out of it.
     #[allow(unsafe_code, reason = "the function must be safe in a signal handler")]
     pub const unsafe fn on_stray(mut self, verdict: VerdictFn) -> Self {
         self.verdict = Some(verdict);
@@ -154,12 +155,7 @@ impl<'a> DomainBuilder<'a> {
         match (support::keys(), self.without_keys) {
             (Ok(keys), _) => {
                 let pkey = keys::allocate(keys, self.closed).map_err(|error| match error {
-                    AllocateError::Exhausted { foreign, parked } => CreateError::KeysExhausted {
-                        limit: MAX_DOMAINS,
-                        holders: holders::names(),
-                        foreign,
-                        parked,
-                    },
+                    AllocateError::Exhausted { parked } => exhausted(parked),
                     AllocateError::Os(source) => CreateError::PkeyAlloc { source },
                 })?;
                 Ok(Gate::Pkey(keys, pkey))
@@ -168,6 +164,16 @@ impl<'a> DomainBuilder<'a> {
             (Err(_), WithoutKeys::Mprotect) => Ok(Gate::Mprotect),
             (Err(_), WithoutKeys::Unprotected) => Ok(Gate::Unprotected),
         }
+    }
+}
+
+fn exhausted(parked: usize) -> CreateError {
+    let holders = holders::names();
+    CreateError::KeysExhausted {
+        limit: MAX_DOMAINS,
+        foreign: MAX_DOMAINS.saturating_sub(holders.len() + parked),
+        holders,
+        parked,
     }
 }
 
@@ -198,7 +204,8 @@ pub enum CreateError {
         limit: usize,
         /// The domains that hold one, oldest first.
         holders: Vec<String>,
-        /// How many are held by other code of this process, or by the kernel for execute-only memory.
+        /// How many are held by other code of this process (bare [`Key`](crate::Key)s among them), or by the kernel for
+        /// execute-only memory.
         foreign: usize,
         /// How many wait in quarantine, because a thread may still have them open.
         parked: usize,

@@ -52,6 +52,9 @@ impl Domain {
     /// Opens the domain for the calling thread until the window is dropped. Windows nest, and may be dropped in any
     /// order; the thread has the greatest rights that one of its open windows gives.
     ///
+    /// A signal handler may open windows for itself: it starts closed, whatever its thread had open. The first window of a
+    /// thread on a domain's key takes a lock and may allocate, though, so that one belongs outside of handlers.
+    ///
     /// # Errors
     ///
     /// [`OpenError::NoRights`] when `rights` are [`Rights::NoAccess`]; [`OpenError::Os`] when the `mprotect(2)` of the

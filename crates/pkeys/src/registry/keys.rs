@@ -46,8 +46,8 @@ static PARKED: Mutex<Parked> = Mutex::new(Parked {
 /// Why there is no key for a domain.
 #[derive(Debug)]
 pub(crate) enum AllocateError {
-    /// All keys of the process are taken; this many by others than this library, this many in quarantine.
-    Exhausted { foreign: usize, parked: usize },
+    /// All keys of the process are taken, this many of them by the quarantine.
+    Exhausted { parked: usize },
     /// The kernel refused.
     Os(io::Error),
 }
@@ -133,15 +133,13 @@ impl Parked {
     }
 
     fn exhausted(&self) -> AllocateError {
-        let parked = self
-            .read_only
-            .union(self.held.no_access)
-            .union(self.held.read_only);
-        let parked = parked.iter().count();
-        let ours = registry().keys.load(Acquire).count_ones() as usize;
+        let Held {
+            no_access,
+            read_only,
+        } = &self.held;
+        let parked = self.read_only.union(*no_access).union(*read_only);
         AllocateError::Exhausted {
-            foreign: (Pkey::COUNT - 1).saturating_sub(ours + parked),
-            parked,
+            parked: parked.len(),
         }
     }
 }

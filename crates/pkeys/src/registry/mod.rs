@@ -1,9 +1,9 @@
 //! What is one in a process: which keys are ours, and which address belongs to which domain's region.
 //!
-//! A process has one PKRU layout, one kernel allocation map and one SIGSEGV handler, so it must have one registry, even
-//! where this library is in it twice (a program and a plugin that was built apart). The registry is therefore one
-//! exported, versioned, `repr(C)` object: [`pkeys_registry_v1`]. A second copy finds it by its name and adopts it or,
-//! when its version is another, refuses to start domains.
+//! It is one `repr(C)` object under an exported, versioned name, [`pkeys_registry_v1`], from the first day, so that a
+//! later version, or another copy of this library in the same process, can find it and know what it has found. Today no
+//! copy looks for another's: a program and a plugin that were built apart have a registry each, work on keys of their
+//! own, and chain to each other's fault handlers.
 //!
 //! * [`keys`]: allocation of keys, and their quarantine.
 //! * [`regions`]: the index from addresses to regions, readable in a fault handler.
