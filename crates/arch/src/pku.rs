@@ -85,27 +85,3 @@ impl Pku {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use pkeys_core::{AccessBits, Pkey};
-
-    /// Every key's bits can be written and read back, and no other key's change. Key 15 is not used by anything in
-    /// this process: nothing was allocated.
-    #[test]
-    fn what_is_written_is_read() {
-        let Ok((pku, _)) = Pku::probe() else { return };
-        let before = pku.read();
-        for pkey in Pkey::all().filter(|&pkey| pkey != Pkey::DEFAULT) {
-            for bits in 0..4 {
-                let want = before.with(pkey, AccessBits::truncate(bits));
-                // SAFETY: key 0 keeps its bits (1); no page carries any other key in this test process (2).
-                unsafe { pku.write(want) };
-                assert_eq!(pku.read(), want);
-            }
-        }
-        // SAFETY: the value the thread had.
-        unsafe { pku.write(before) };
-    }
-}

@@ -2,6 +2,9 @@
 //! the count of what is left behind.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use pkeys::{Domain, Key, Rights, WithoutKeys};
@@ -43,6 +46,43 @@ pub(crate) fn alone(test: &str, prepare: impl FnOnce(&mut Command), body: impl F
         output.status,
         String::from_utf8_lossy(&output.stderr),
     );
+}
+
+/// Limits the address space, for `prepare` of [`alone`].
+pub(crate) fn limited(mebibytes: u64) -> impl FnOnce(&mut Command) {
+    let limit = libc::rlimit {
+        rlim_cur: mebibytes << 20,
+        rlim_max: mebibytes << 20,
+    };
+    let set = move || {
+        // SAFETY: reads a value of this closure's own.
+        match unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    move |command| {
+        // SAFETY: setrlimit(2) may be called between fork and exec, and allocates nothing.
+        unsafe { command.pre_exec(set) };
+    }
+}
+
+/// Whether this thread may not read the byte at an address: `write(2)` from there answers EFAULT, where a load would be
+/// a SIGSEGV.
+pub(crate) fn is_closed(addr: usize) -> bool {
+    let (_reader, writer) = io::pipe().unwrap();
+    let byte = core::ptr::with_exposed_provenance(addr);
+    // SAFETY: the kernel checks the address.
+    match unsafe { libc::write(writer.as_raw_fd(), byte, 1) } {
+        1 => false,
+        _ => {
+            assert_eq!(
+                io::Error::last_os_error().raw_os_error(),
+                Some(libc::EFAULT)
+            );
+            true
+        }
+    }
 }
 
 /// What a process holds that could leak.

@@ -7,6 +7,7 @@ mod errors;
 mod lifetime;
 mod modes;
 mod pardon;
+mod register;
 mod report;
 mod signals;
 mod steps;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Case> {
         lifetime::CASES,
         modes::CASES,
         pardon::CASES,
+        register::CASES,
         report::CASES,
         signals::CASES,
         steps::CASES,

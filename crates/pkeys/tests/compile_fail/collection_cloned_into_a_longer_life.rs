@@ -1,0 +1,18 @@
+//! A clone of a collection, in the domain as it is, would outlive the window.
+
+use pkeys::{Domain, WithoutKeys};
+
+fn domain() -> Domain {
+    let builder = Domain::builder("case").without_keys(WithoutKeys::Mprotect);
+    builder.create().expect("a domain")
+}
+
+fn main() {
+    let domain = domain();
+    let array = domain.keyed_vec::<u64>().expect("an array");
+    let copy = {
+        let guard = array.read().expect("a window");
+        (*guard).clone()
+    };
+    println!("{}", copy.len());
+}

@@ -1,0 +1,17 @@
+//! A collection is used after its guard, and the window in it, is gone.
+
+use pkeys::{Domain, WithoutKeys};
+
+fn domain() -> Domain {
+    let builder = Domain::builder("case").without_keys(WithoutKeys::Mprotect);
+    builder.create().expect("a domain")
+}
+
+fn main() {
+    let domain = domain();
+    let mut map = domain.keyed_map::<u64, u64>().expect("a map");
+    let mut guard = map.write().expect("a window");
+    let inside = &mut *guard;
+    drop(guard);
+    inside.insert(1, 2);
+}

@@ -1,0 +1,17 @@
+//! A guard, and the window in it, is sent to another thread.
+
+use pkeys::{Domain, WithoutKeys};
+
+fn domain() -> Domain {
+    let builder = Domain::builder("case").without_keys(WithoutKeys::Mprotect);
+    builder.create().expect("a domain")
+}
+
+fn main() {
+    let domain = domain();
+    let array = domain.keyed_vec::<u64>().expect("an array");
+    let guard = array.read().expect("a window");
+    std::thread::scope(|scope| {
+        scope.spawn(move || guard.len());
+    });
+}

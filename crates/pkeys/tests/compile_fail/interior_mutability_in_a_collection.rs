@@ -1,0 +1,17 @@
+//! Elements with interior mutability would be written through a window that only reads.
+
+use core::cell::Cell;
+
+use pkeys::{Domain, WithoutKeys};
+
+fn domain() -> Domain {
+    let builder = Domain::builder("case").without_keys(WithoutKeys::Mprotect);
+    builder.create().expect("a domain")
+}
+
+fn main() {
+    let domain = domain();
+    let mut array = domain.keyed_vec::<Cell<u32>>().expect("an array");
+    array.write().expect("a window").push(Cell::new(1));
+    array.read().expect("a window")[0].set(2);
+}

@@ -1,0 +1,18 @@
+//! The elements that the other thread needs are copied out.
+
+use pkeys::{Domain, WithoutKeys};
+
+fn domain() -> Domain {
+    let builder = Domain::builder("case").without_keys(WithoutKeys::Mprotect);
+    builder.create().expect("a domain")
+}
+
+fn main() {
+    let domain = domain();
+    let array = domain.keyed_vec::<u64>().expect("an array");
+    let guard = array.read().expect("a window");
+    let inside = guard.to_vec();
+    std::thread::scope(|scope| {
+        scope.spawn(move || println!("{}", inside.len()));
+    });
+}

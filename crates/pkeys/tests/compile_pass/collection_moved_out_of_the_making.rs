@@ -1,0 +1,19 @@
+//! A collection stays where it was made.
+
+use pkeys::keyed::Vec;
+use pkeys::{Domain, WithoutKeys};
+
+fn domain() -> Domain {
+    let builder = Domain::builder("case").without_keys(WithoutKeys::Mprotect);
+    builder.create().expect("a domain")
+}
+
+fn main() {
+    let domain = domain();
+    let mut outside = None;
+    let array = domain.keyed::<Vec<u64>>(|alloc| {
+        outside = Some(1);
+        Vec::<u64, _>::new_in(alloc)
+    });
+    drop((array, outside));
+}

@@ -1,0 +1,16 @@
+//! Zeroed memory is a value of the element type.
+
+use core::num::NonZeroU32;
+
+use pkeys::{Domain, WithoutKeys};
+
+fn domain() -> Domain {
+    let builder = Domain::builder("case").without_keys(WithoutKeys::Mprotect);
+    builder.create().expect("a domain")
+}
+
+fn main() {
+    let domain = domain();
+    let region = domain.map::<Option<NonZeroU32>>(8).expect("a region");
+    drop(region);
+}
