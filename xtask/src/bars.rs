@@ -55,8 +55,17 @@ enum Side {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     let mut command = workspace.cargo();
-    command.args(["run", "--release", "--quiet", "--package", "pkeys-benches", "--"]);
-    command.args(args.smoke.then_some("--smoke")).args(&args.names);
+    command.args([
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "pkeys-benches",
+        "--",
+    ]);
+    command
+        .args(args.smoke.then_some("--smoke"))
+        .args(&args.names);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -127,7 +136,9 @@ mod tests {
         let figure: Figure = serde_json::from_str(line).unwrap();
         let printed = console::strip_ansi_codes(&figure.line()).into_owned();
         let words: Vec<&str> = printed.split_whitespace().collect();
-        let expected = ["nested", "0.41", "(0.30", "to", "12.3)", "bar", "<=", "0.5", "met", "w"];
+        let expected = [
+            "nested", "0.41", "(0.30", "to", "12.3)", "bar", "<=", "0.5", "met", "w",
+        ];
         assert_eq!(words, expected);
     }
 }

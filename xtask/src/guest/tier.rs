@@ -10,8 +10,9 @@ use crate::workspace::Workspace;
 use anyhow::Result;
 use core::time::Duration;
 use guest_init::jobs::Job;
-use std::env;
 use std::path::PathBuf;
+use std::time::Instant;
+use std::{env, fs};
 
 /// After this time the guest's first process kills a program and goes on to the next.
 const PROGRAM_LIMIT: Duration = Duration::from_mins(10);
@@ -53,18 +54,23 @@ pub(crate) fn tier(
     };
     let path = workspace.guest_dir().join("tests.cpio");
     let len_bytes = initrd.write(&path)?;
+    let booted = Instant::now();
     let mut console = Console::default();
     let (end, output) = machine.run(&path, len_bytes, &mut |line| {
         console.line(line);
         screen.doing(console.progress());
     })?;
+    let seconds = booted.elapsed().as_secs_f32();
+    // Kept also after a good run: which test took long in the guest stands nowhere else.
+    fs::write(workspace.guest_dir().join("console.txt"), &output)?;
     let kernel = console.kernel().unwrap_or("?").to_owned();
     let expected = Expected {
         programs: jobs.len(),
         keys: options.expects_keys(),
     };
     let (counts, why) = console.finish(end, expected);
-    let mut remark = format!("Linux {kernel} under QEMU, -cpu {}", options.guest_cpu);
+    let cpu = &options.guest_cpu;
+    let mut remark = format!("Linux {kernel} under QEMU, -cpu {cpu}, up for {seconds:.0} s");
     for why in why {
         remark.push_str("; ");
         remark.push_str(&why);
