@@ -14,7 +14,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use std::io;
 
-use pkeys_core::{KeyRegister, Pkey, Rights, effective};
+use pkeys_core::{GrantCounts, KeyRegister, Pkey, Rights, effective};
 
 use crate::domain::inner::{DomainInner, Gate};
 use crate::support::Keys;
@@ -29,6 +29,9 @@ use crate::thread::{self, ThreadState};
 pub struct Window<'d> {
     domain: &'d DomainInner,
     rights: Rights,
+    /// The thread's grants on the key before this one. Windows mostly close in order, and the close then puts this back
+    /// without waiting for what the open has stored.
+    before: GrantCounts,
     /// The register is the thread's.
     _not_send: PhantomData<*mut ()>,
 }
@@ -39,17 +42,21 @@ impl<'d> Window<'d> {
         if rights == Rights::NoAccess {
             return Err(OpenError::NoRights);
         }
-        match domain.gate {
+        let before = match domain.gate {
             Gate::Pkey(keys, pkey) => {
                 // SAFETY: used in this expression only (1).
                 let thread = unsafe { thread::current() };
-                open_key(thread, domain, keys, pkey, rights);
+                open_key(thread, domain, keys, pkey, rights)
             }
-            _ => open_without_key(domain, rights)?,
-        }
+            _ => {
+                open_without_key(domain, rights)?;
+                GrantCounts::EMPTY
+            }
+        };
         Ok(Self {
             domain,
             rights,
+            before,
             _not_send: PhantomData,
         })
     }
@@ -97,7 +104,7 @@ impl Drop for Window<'_> {
             Gate::Pkey(keys, pkey) => {
                 // SAFETY: used in this expression only (1).
                 let thread = unsafe { thread::current() };
-                close_key(thread, self.domain.closed, keys, pkey, self.rights);
+                close_key(thread, self, keys, pkey);
             }
             _ => close_without_key(self.domain, self.rights),
         }
@@ -124,8 +131,15 @@ fn close_without_key(domain: &DomainInner, rights: Rights) {
 }
 
 #[inline(always)]
-fn open_key(thread: &ThreadState, domain: &DomainInner, keys: Keys, pkey: Pkey, rights: Rights) {
-    let grants = thread.grants(pkey).open(rights);
+fn open_key(
+    thread: &ThreadState,
+    domain: &DomainInner,
+    keys: Keys,
+    pkey: Pkey,
+    rights: Rights,
+) -> GrantCounts {
+    let before = thread.grants(pkey);
+    let grants = before.open(rights);
     thread.set_grants(pkey, grants);
     let now = keys.pku.read();
     // At least what this window gives, which the compiler knows; the counts may say more.
@@ -140,6 +154,7 @@ fn open_key(thread: &ThreadState, domain: &DomainInner, keys: Keys, pkey: Pkey, 
         // SAFETY: the key is never key 0 (1), and it is this domain's (2).
         unsafe { keys.pku.write(want) };
     }
+    before
 }
 
 /// The long path of a window that changes its thread's rights: the first of the thread on the domain, or one since the
@@ -159,10 +174,41 @@ fn prepare(thread: &ThreadState, domain: &DomainInner, pkey: Pkey) -> bool {
 }
 
 #[inline(always)]
-fn close_key(thread: &ThreadState, closed: Rights, keys: Keys, pkey: Pkey, rights: Rights) {
-    let before = thread.grants(pkey);
-    let after = before.close(rights);
+fn close_key(thread: &ThreadState, window: &Window<'_>, keys: Keys, pkey: Pkey) {
+    let now = window.before.open(window.rights);
+    if thread.grants(pkey) != now {
+        return close_out_of_order(thread, window, keys, pkey);
+    }
+    take_back(thread, window.domain, keys, pkey, now, window.before);
+}
+
+/// Closes a window while one that was opened after it is still open, or closed in between and left its mark.
+#[cold]
+#[inline(never)]
+fn close_out_of_order(thread: &ThreadState, window: &Window<'_>, keys: Keys, pkey: Pkey) {
+    let now = thread.grants(pkey);
+    take_back(
+        thread,
+        window.domain,
+        keys,
+        pkey,
+        now,
+        now.close(window.rights),
+    );
+}
+
+/// Takes a grant back, and rights with it where no other grant gives them.
+#[inline(always)]
+fn take_back(
+    thread: &ThreadState,
+    domain: &DomainInner,
+    keys: Keys,
+    pkey: Pkey,
+    before: GrantCounts,
+    after: GrantCounts,
+) {
     thread.set_grants(pkey, after);
+    let closed = domain.closed;
     let rights = effective(closed, after.held());
     if rights != effective(closed, before.held()) {
         let now = keys.pku.read();
