@@ -4,9 +4,11 @@
 mod common;
 
 use core::cell::Cell;
+use core::hash::{BuildHasher, Hasher};
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::collections::HashMap as Model;
+use std::hash::DefaultHasher;
 use std::panic::catch_unwind;
 use std::thread;
 
@@ -306,12 +308,19 @@ fn a_panic_closes_the_window() {
     assert_eq!(probe.read().unwrap()[..], [1, 2]);
 }
 
-/// Panics when it is dropped.
+/// A panic without a message.
+fn panic_quietly() -> ! {
+    std::panic::resume_unwind(Box::new(()))
+}
+
+/// Panics when it is dropped, unless a panic is on its way already.
 struct Grenade;
 
 impl Drop for Grenade {
     fn drop(&mut self) {
-        panic!("in a destructor");
+        if !thread::panicking() {
+            panic_quietly();
+        }
     }
 }
 
@@ -356,13 +365,49 @@ fn a_reservation_that_does_not_fit_is_refused() {
     );
 }
 
+/// A hasher of 8 KiB, which makes the header of its collection as large.
+struct Wide([u64; 1024]);
+
+impl BuildHasher for Wide {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0[1023]);
+        hasher
+    }
+}
+
+type Large<V> = HashMap<u64, V, Wide>;
+
+/// Inside one heap, whose mappings would hide it: what goes makes room, also where something panics on the way.
+#[test]
+fn collections_give_their_memory_back_to_the_heap() {
+    let domain = domain("room");
+    let heap = domain.heap().unwrap();
+    let mapped = heap.mapped_bytes();
+    for _ in 0..1_000 {
+        let whole =
+            domain.keyed::<Large<u64>>(|alloc| HashMap::with_hasher_in(Wide([0; 1024]), alloc));
+        drop(whole.unwrap());
+        let failed = catch_unwind(|| domain.keyed::<Large<u64>>(|_| panic_quietly()));
+        assert!(failed.is_err());
+        let grenades = domain.keyed::<Large<Grenade>>(|alloc| {
+            let mut grenades = HashMap::with_hasher_in(Wide([0; 1024]), alloc);
+            grenades.insert(1, Grenade);
+            grenades
+        });
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(grenades))).is_err());
+    }
+    assert_eq!(heap.mapped_bytes(), mapped);
+}
+
 #[test]
 fn collections_leave_nothing_behind() {
     alone(
         "collections_leave_nothing_behind",
         |_| {},
         || {
-            std::panic::set_hook(Box::new(|_| {}));
             leaves_nothing_behind(|| {
                 let (left, right) = (domain("left"), domain("right"));
                 let (mut a, mut b) = (left.keyed_vec().unwrap(), right.keyed_vec().unwrap());
@@ -370,7 +415,7 @@ fn collections_leave_nothing_behind() {
                 b.write().unwrap().extend(0..100_000_u64);
                 core::mem::swap(&mut *a.write().unwrap(), &mut *b.write().unwrap());
                 let failed = catch_unwind(AssertUnwindSafe(|| {
-                    left.keyed::<keyed::Vec<u64>>(|_| panic!("in the closure"))
+                    left.keyed::<keyed::Vec<u64>>(|_| panic_quietly())
                 }));
                 assert!(failed.is_err());
                 let mut grenades = left.keyed_vec().unwrap();

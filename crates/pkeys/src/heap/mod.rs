@@ -12,7 +12,8 @@
 //! for ever.
 //!
 //! Not done here: memory that was freed is not cleared (see [`Slot`](crate::Slot) for secrets), and pages go back to the
-//! kernel with the heap, not before.
+//! kernel with the heap, not before. A heap cannot be the program's global allocator: it calls that one when it grows. In
+//! a child of `fork(2)` its lock is as another thread may have left it, like any lock.
 #![allow(unsafe_code, reason = "memory by address")]
 
 mod error;

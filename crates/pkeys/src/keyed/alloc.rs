@@ -14,7 +14,8 @@ use crate::heap::{Heap, HeapError};
 ///
 /// The lifetime is that of the window, and neither longer nor shorter will do for it (it is invariant). The allocator
 /// stays on its thread, as the window does, and cannot be cloned: see the [module](super) for why. Temporary
-/// collections can borrow it: a `&KeyedAlloc` is an allocator too.
+/// collections can borrow it: a `&KeyedAlloc` is an allocator too. Their elements are then written through the window
+/// that is open, so it must be one that writes; beside one that only reads the write is stopped.
 pub struct KeyedAlloc<'w> {
     /// Keeps the memory, wherever the collection ends up.
     heap: Heap,

@@ -70,10 +70,7 @@ impl<C: Keyable> Cell<C> {
         if owner.is_in_domain_of(heap) {
             return Ok(());
         }
-        Err(OpenError::WrongDomain {
-            window: heap.domain_name().into(),
-            region: owner.domain_name().into(),
-        })
+        Err(wrong_domain(heap, owner))
     }
 
     /// Drops the collection and gives its place back, or leaks both where no window opens.
@@ -102,6 +99,14 @@ impl<C: Keyable> Cell<C> {
         // SAFETY: nobody has the collection (2), nobody will look again (1), and the windows on the domains of its header
         // and of its elements are open.
         unsafe { self.at().drop_in_place() };
+    }
+}
+
+#[cold]
+fn wrong_domain(heap: &Heap, owner: &Heap) -> OpenError {
+    OpenError::WrongDomain {
+        window: heap.domain_name().into(),
+        region: owner.domain_name().into(),
     }
 }
 

@@ -6,10 +6,13 @@
 //!
 //! ```
 //! # if pkeys::support().is_err() { return Ok(()) }
-//! use pkeys::{Domain, Keyed, keyed};
+//! use pkeys::keyed::HashMap;
+//! use pkeys::{Domain, Keyed};
+//!
+//! type Row = [u8; 16];
 //!
 //! let ledger = Domain::builder("ledger").create()?;
-//! let mut index: Keyed<keyed::HashMap<u64, [u8; 16]>> = ledger.keyed_map()?;
+//! let mut index: Keyed<HashMap<u64, Row>> = ledger.keyed(|alloc| HashMap::new_in(alloc))?;
 //! index.write()?.insert(7, *b"seven...........");
 //! assert!(index.read()?.contains_key(&7));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -28,8 +31,7 @@
 //!   can give it up through a reference.
 //! * Two collections may be swapped, through two guards. Each is then in the other's place, behind a window again.
 //!   The allocator holds its heap, so the memory is there as long as the collection; and a place that finds a collection
-//!   of another domain in it says so ([`OpenError::WrongDomain`](crate::OpenError::WrongDomain)) instead of opening the
-//!   wrong one.
+//!   of another domain in it says so ([`OpenError::WrongDomain`]) instead of opening the wrong one.
 //! * Neither guards nor allocators are `Send` or `Sync`: a window is its thread's.
 //!
 //! # What is not protected
@@ -39,9 +41,9 @@
 //! other one is closed first, an access is stopped like any stray access. An allocation that fails ends the program, as in
 //! the standard library, unless a `try_` method was called.
 //!
-//! * [`keyable`]: which collections, and what they must promise.
-//! * [`alloc`]: the allocator that is bound to a window.
-//! * [`cell`]: the place in the heap where a collection stands, and the one place where its lifetime is changed.
+//! * `keyable`: which collections, and what they must promise.
+//! * `alloc`: the allocator that is bound to a window.
+//! * `cell`: the place in the heap where a collection stands, and the one place where its lifetime is changed.
 #![allow(unsafe_code, reason = "a collection by address")]
 
 mod alloc;
@@ -150,7 +152,7 @@ impl<C: Keyable> Keyed<C> {
     /// # Errors
     ///
     /// As for [`Domain::open`]; [`OpenError::WrongDomain`] when the collection was swapped with one of another domain.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self) -> Result<KeyedWriting<'_, C>, OpenError> {
         let window = Window::open(self.heap.domain(), Rights::ReadWrite)?;
         // SAFETY: the window is on the cell's domain (1).
@@ -166,7 +168,7 @@ impl<C: Keyable> Keyed<C> {
     /// # Errors
     ///
     /// As for [`write`](Self::write).
-    #[inline]
+    #[inline(always)]
     pub fn share(&self) -> Result<KeyedReading<'_, C>, OpenError> {
         let window = Window::open(self.heap.domain(), Rights::ReadWrite)?;
         // SAFETY: the window is on the cell's domain (1).
@@ -181,7 +183,7 @@ impl<C: Keyable> Keyed<C> {
     /// # Errors
     ///
     /// [`OpenError::WrongDomain`] and [`OpenError::InsufficientRights`] when the window does not serve.
-    #[inline]
+    #[inline(always)]
     pub fn get_mut<'a>(
         &'a mut self,
         window: &'a Window<'_>,
@@ -192,6 +194,22 @@ impl<C: Keyable> Keyed<C> {
         // SAFETY: the collection is there and borrowed exclusively; the window on its domain, which was checked, is open
         // and borrowed as long.
         Ok(unsafe { self.cell.at().as_mut() })
+    }
+
+    /// The collection, lent out shared, for as long as both this and a window that gives read and write are borrowed; see
+    /// [`share`](Self::share).
+    ///
+    /// # Errors
+    ///
+    /// As for [`get_mut`](Self::get_mut).
+    #[inline(always)]
+    pub fn get_shared<'a>(&'a self, window: &'a Window<'_>) -> Result<&'a C::In<'a>, OpenError> {
+        window.check(self.heap.domain(), Rights::ReadWrite)?;
+        // SAFETY: the window is on the cell's domain (1).
+        unsafe { self.cell.check(&self.heap) }?;
+        // SAFETY: the collection is there and borrowed; the window on its domain, which was checked, is open and
+        // borrowed as long.
+        Ok(unsafe { self.cell.at().as_ref() })
     }
 
     /// The name of the domain that the collection is in.
@@ -207,7 +225,7 @@ impl<C: Readable> Keyed<C> {
     /// # Errors
     ///
     /// As for [`write`](Self::write).
-    #[inline]
+    #[inline(always)]
     pub fn read(&self) -> Result<KeyedReading<'_, C>, OpenError> {
         let window = Window::open(self.heap.domain(), Rights::ReadOnly)?;
         // SAFETY: the window is on the cell's domain (1).
@@ -222,7 +240,7 @@ impl<C: Readable> Keyed<C> {
     /// # Errors
     ///
     /// [`OpenError::WrongDomain`] when the window, or the collection after a swap, is on another domain.
-    #[inline]
+    #[inline(always)]
     pub fn get<'a>(&'a self, window: &'a Window<'_>) -> Result<&'a C::In<'a>, OpenError> {
         window.check(self.heap.domain(), Rights::ReadOnly)?;
         // SAFETY: the window is on the cell's domain (1).

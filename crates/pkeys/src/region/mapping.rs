@@ -212,7 +212,7 @@ pub enum MapError {
         /// The size of an element in bytes.
         element_bytes: usize,
     },
-    /// An element wants a larger alignment than a region has.
+    /// An element wants a larger alignment than its pages have: those of a file start at 4 KiB, others at 2 MiB.
     Alignment {
         /// What the element wants, in bytes.
         align_bytes: usize,
@@ -260,7 +260,8 @@ impl fmt::Display for MapError {
             ),
             Self::Alignment { align_bytes } => write!(
                 f,
-                "an alignment of {align_bytes} bytes is more than a region has ({HUGE_PAGE_BYTES})"
+                "an alignment of {align_bytes} bytes is more than pages have ({PAGE_BYTES} those of a file, \
+                 {HUGE_PAGE_BYTES} others)"
             ),
             Self::NotAFile => f.write_str("not a regular file"),
             Self::FileTooShort {

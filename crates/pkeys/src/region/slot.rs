@@ -54,22 +54,10 @@ impl Domain {
     ///
     /// [`PlaceError`]: no memory, or no window. The value is dropped, its argument cleared; nothing is left behind.
     pub fn place<T: FromZeros>(&self, mut value: T) -> Result<Slot<T>, PlaceError> {
-        let source = Cleared(&mut value);
-        let place = match Place::new(self) {
-            Ok(place) => place,
-            Err(error) => {
-                // SAFETY: the value is there; what is used as a value afterwards are the zeros that replace it.
-                unsafe { core::ptr::drop_in_place(source.0) };
-                return Err(error);
-            }
-        };
-        // SAFETY: the pages are mapped, open and apart from the argument, in which zeros replace the value.
-        unsafe {
-            place
-                .value
-                .copy_from_nonoverlapping(NonNull::from_ref(source.0), 1)
-        };
-        Ok(place.finish())
+        let slot = self.place_from(Cleared(&mut value));
+        // Zeros by now, whose destructor nobody has asked for.
+        core::mem::forget(value);
+        slot
     }
 
     /// Makes a value in its place: `make` starts from zeros, which [`FromZeros`] promises to be a value, inside a window.
@@ -86,9 +74,24 @@ impl Domain {
         make(unsafe { place.value.as_mut() });
         Ok(place.finish())
     }
+
+    fn place_from<T: FromZeros>(&self, source: Cleared<'_, T>) -> Result<Slot<T>, PlaceError> {
+        let place = match Place::new(self) {
+            Ok(place) => place,
+            Err(error) => {
+                // SAFETY: the value is there; zeros take its place before anyone looks.
+                unsafe { core::ptr::drop_in_place(source.0) };
+                return Err(error);
+            }
+        };
+        let value = NonNull::from_ref(source.0);
+        // SAFETY: the pages are mapped, open and apart from the source, in which zeros take the value's place.
+        unsafe { place.value.copy_from_nonoverlapping(value, 1) };
+        Ok(place.finish())
+    }
 }
 
-/// A place whose value was moved out or dropped; becomes all zeros, a value again, at the end.
+/// A value that is about to be moved out or dropped; zeros, a value again, take its place in the end.
 struct Cleared<'a, T: FromZeros>(&'a mut T);
 
 impl<T: FromZeros> Drop for Cleared<'_, T> {
@@ -260,5 +263,17 @@ impl From<MapError> for PlaceError {
 impl From<OpenError> for PlaceError {
     fn from(error: OpenError) -> Self {
         Self::Open(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_cleared() {
+        let mut secret = [7_u8; 32];
+        drop(Cleared(&mut secret));
+        assert_eq!(secret, [0; 32]);
     }
 }
