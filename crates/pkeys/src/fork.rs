@@ -10,15 +10,17 @@
 use core::cell::RefCell;
 use std::io;
 
+use crate::fault::{self, report};
 use crate::registry::snapshot::SnapshotLock;
 use crate::registry::{keys, regions, registry};
-use crate::{fault, thread};
+use crate::thread;
 
 /// What is held between the two ends of a fork.
 type Held = (
     keys::Lock,
     thread::Lock,
     SnapshotLock<'static, regions::Record>,
+    report::ForkLock,
 );
 
 thread_local! {
@@ -36,7 +38,12 @@ pub(crate) fn install() -> io::Result<()> {
 }
 
 extern "C" fn before() {
-    let held: Held = (keys::lock(), thread::list(), registry().regions.lock());
+    let held: Held = (
+        keys::lock(),
+        thread::list(),
+        registry().regions.lock(),
+        report::lock_for_fork(),
+    );
     let _ = HELD.try_with(|slot| *slot.borrow_mut() = Some(held));
 }
 

@@ -45,10 +45,9 @@ mod sys;
 mod thread;
 mod window;
 
-pub use domain::{
-    Backend, Counters, CreateError, Domain, DomainBuilder, MAX_DOMAINS, WithoutKeys,
-};
+pub use domain::{Backend, Counters, CreateError, Domain, DomainBuilder, MAX_DOMAINS, WithoutKeys};
 pub use env::{EnvironmentError, MODE_VARIABLE, REPORT_VARIABLE};
+pub use fault::report;
 pub use fault::{History, InstallError, Stray, Verdict, VerdictFn};
 pub use heap::{Heap, HeapError};
 pub use key::{Key, KeyError};
@@ -56,7 +55,8 @@ pub use keyed::Keyed;
 pub use pkeys_arch::Cpuid;
 pub use pkeys_core::{Access, KeyRegister, Mode, Pardon, Pkey, Rights};
 pub use region::{
-    FileAccess, FileRegion, MapError, PlaceError, Reading, ReadingOne, Region, Slot, Writing, WritingOne,
+    FileAccess, FileRegion, MapError, PlaceError, Reading, ReadingOne, Region, Slot, Writing,
+    WritingOne,
 };
 pub use support::{Evidence, Layer, Unsupported, support};
 pub use window::{OpenError, Window};

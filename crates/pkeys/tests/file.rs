@@ -191,11 +191,11 @@ fn a_descriptor_must_allow_what_is_asked() {
 /// The common case: the file was shortened earlier. An access would be a SIGBUS.
 #[test]
 fn a_truncated_file_is_refused_until_it_is_whole_again() {
-    let temporary = Temporary::new("truncated", &[5; 8192]);
+    let temporary = Temporary::new("truncated", &[5; 8200]);
     let domain = domain("truncated");
     let mut region = map::<u64>(&domain, &temporary.open(), FileAccess::ReadWrite).unwrap();
     // The region asks through a descriptor of its own.
-    temporary.open().set_len(8191).unwrap();
+    temporary.open().set_len(8199).unwrap();
     let window = domain.open(Rights::ReadWrite).unwrap();
     for error in [
         region.read().unwrap_err(),
@@ -212,11 +212,11 @@ fn a_truncated_file_is_refused_until_it_is_whole_again() {
         else {
             panic!("{error:?}");
         };
-        assert_eq!((mapped_bytes, file_bytes), (8192, 8191));
+        assert_eq!((mapped_bytes, file_bytes), (8200, 8199));
     }
     temporary.open().set_len(100_000).unwrap();
     assert_eq!(region.read().unwrap()[0], 0x0505_0505_0505_0505);
-    assert_eq!(region.len(), 1024, "as it was mapped");
+    assert_eq!(region.len(), 1025, "as it was mapped");
 }
 
 #[test]

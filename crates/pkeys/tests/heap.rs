@@ -239,6 +239,8 @@ fn exhaustion_is_a_typed_error_and_leaks_nothing() {
             };
             assert_out_of_memory(&error);
             assert!(blocks.len() > 50, "{} blocks", blocks.len());
+            let left = domain.map::<u8>(8 << 20);
+            assert!(left.is_err(), "where the doubled size fails, less is tried");
             let some = Layout::new::<[u64; 4]>();
             let small = heap.allocate(some);
             if let Ok(memory) = small {

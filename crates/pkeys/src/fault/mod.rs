@@ -33,8 +33,8 @@ mod sites;
 mod state;
 mod stray;
 
-pub(crate) use install::install;
 pub use install::InstallError;
+pub(crate) use install::install;
 pub(crate) use report::clock_ticks;
 pub(crate) use state::ThreadFaults;
 pub use stray::{History, Stray, Verdict, VerdictFn};

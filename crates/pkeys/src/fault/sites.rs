@@ -48,8 +48,8 @@ impl Sites {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::sync::atomic::AtomicUsize;
     use std::collections::HashSet;
-    use std::sync::atomic::AtomicUsize;
 
     /// Against a set of the standard library, up to half full.
     #[test]
@@ -58,7 +58,7 @@ mod tests {
         let mut model = HashSet::new();
         for round in 0..4 {
             for place in 0..CAPACITY / 2 {
-                let (pc, serial) = (0x5555_0000 + place * 7, 1 + (place % 3) as u32);
+                let (pc, serial) = (0x5555_0000 + place * 7, [1, 2, 3][place % 3]);
                 let expected = model.insert((pc, serial));
                 assert_eq!(sites.is_first(pc, serial), expected, "round {round}");
             }

@@ -93,15 +93,21 @@ impl<T> fmt::Debug for Snapshot<T> {
 mod tests {
     use super::*;
     use core::convert::Infallible;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use core::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
+
+    fn push(snapshot: &Snapshot<i32>, n: i32) {
+        let result = snapshot.update(|list| {
+            list.push(n);
+            Ok::<_, Infallible>(())
+        });
+        result.unwrap();
+    }
 
     #[test]
     fn a_failed_change_publishes_nothing() {
         let snapshot = Snapshot::new();
-        snapshot
-            .update(|list| Ok::<_, Infallible>(list.push(1)))
-            .unwrap();
+        push(&snapshot, 1);
         let failed = snapshot.update(|list| {
             list.push(2);
             Err::<(), _>("no")
@@ -142,19 +148,14 @@ mod tests {
     #[test]
     fn a_list_in_use_is_not_freed() {
         let snapshot = Snapshot::new();
-        let push = |n: i32| {
-            snapshot
-                .update(|list| Ok::<_, Infallible>(list.push(n)))
-                .unwrap();
-        };
-        push(1);
+        push(&snapshot, 1);
         snapshot.read(|before| {
-            push(2);
-            push(3);
+            push(&snapshot, 2);
+            push(&snapshot, 3);
             assert_eq!(before, [1]);
             assert_eq!(snapshot.retired.lock().unwrap().len(), 2);
         });
-        push(4);
+        push(&snapshot, 4);
         assert_eq!(snapshot.retired.lock().unwrap().len(), 0);
     }
 }

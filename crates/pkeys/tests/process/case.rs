@@ -15,6 +15,8 @@ pub(crate) struct Case {
     pub(crate) ends: Ends,
     /// Variables of the case's environment.
     pub(crate) env: &'static [(&'static str, &'static str)],
+    /// What the case's output contains.
+    pub(crate) says: &'static [&'static str],
 }
 
 /// What a case cannot do without.
@@ -45,6 +47,7 @@ impl Case {
             body,
             ends: Ends::Well,
             env: &[],
+            says: &[],
         }
     }
 
@@ -67,6 +70,12 @@ impl Case {
 
     pub(crate) const fn env(mut self, env: &'static [(&'static str, &'static str)]) -> Self {
         self.env = env;
+        self
+    }
+
+    /// The case's output contains each of these.
+    pub(crate) const fn says(mut self, says: &'static [&'static str]) -> Self {
+        self.says = says;
         self
     }
 }
@@ -135,6 +144,11 @@ pub(crate) fn judge(case: &Case, record: &Record) -> Result<(), String> {
     };
     if record.end != expected {
         return Err(format!("ended by {:?}, expected {expected:?}", record.end));
+    }
+    for words in case.says {
+        if !record.output.contains(words) {
+            return Err(format!("the output does not say {words:?}"));
+        }
     }
     let announced = announced(&record.output);
     if case.ends != Ends::Stopped {

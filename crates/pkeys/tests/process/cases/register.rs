@@ -8,7 +8,11 @@ use crate::case::Case;
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("what_is_written_to_the_register_is_read", written_is_read).keys(),
-    Case::new("a_process_starts_with_the_kernels_initial_register", initial).keys(),
+    Case::new(
+        "a_process_starts_with_the_kernels_initial_register",
+        initial,
+    )
+    .keys(),
 ];
 
 /// Every key but 0 and every pair of bits. No page of this process carries a key.

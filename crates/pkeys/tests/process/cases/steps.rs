@@ -29,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("a_wide_vector_write", vector_write),
     Case::new("a_locked_add", locked_add),
     Case::new("a_write_of_the_register_while_stepped", step_keeps_register).keys(),
+    Case::new("an_instruction_that_loads_the_register", loads_register).keys(),
     Case::new("a_restartable_sequence_gives_up", restartable).keys(),
     Case::new("a_breakpoint_of_the_programs_own", own_breakpoint).signal(libc::SIGTRAP),
     Case::new("threads_stray_at_once", threads_at_once).keys(),
@@ -175,11 +176,12 @@ fn two_keys() {
     from.write().unwrap()[0] = 0x77;
     // SAFETY: one byte from one region to the other.
     unsafe { asm!("movsb", inout("rsi") from.as_ptr() => _, inout("rdi") to.as_ptr() => _) };
+    // At once: the end of any window would close what a step forgot.
+    assert_rights(&ledger, Rights::NoAccess);
+    assert_rights(&vault, Rights::NoAccess);
     assert_eq!(to.read().unwrap()[0], 0x77);
     assert_eq!(ledger.counters().stray_reads, 1);
     assert_eq!(vault.counters().stray_writes, 1);
-    assert_rights(&ledger, Rights::NoAccess);
-    assert_rights(&vault, Rights::NoAccess);
 }
 
 fn two_keys_rep() {
@@ -191,10 +193,10 @@ fn two_keys_rep() {
     unsafe {
         asm!("rep movsb", inout("rcx") LEN => _, inout("rsi") from.as_ptr() => _, inout("rdi") to.as_ptr() => _);
     }
-    assert!(to.read().unwrap().iter().all(|&byte| byte == 0x77));
-    assert_eq!((strays(&ledger), strays(&vault)), (1, 1));
     assert_rights(&ledger, Rights::NoAccess);
     assert_rights(&vault, Rights::NoAccess);
+    assert!(to.read().unwrap().iter().all(|&byte| byte == 0x77));
+    assert_eq!((strays(&ledger), strays(&vault)), (1, 1));
 }
 
 /// Reads a keyed byte and writes it to address 16, in one instruction: the second fault is nobody's.
@@ -430,6 +432,27 @@ fn step_keeps_register() {
         assert_eq!(other.get().unwrap(), rights);
         assert_rights(&ledger, Rights::NoAccess);
     }
+}
+
+/// XRSTOR out of keyed memory reads by the key and writes the register: what it wrote stays, but for the step's key.
+fn loads_register() {
+    const PKRU: u32 = 1 << 9;
+    let ledger = silent("ledger");
+    let mut region = bytes(&ledger, 8192);
+    let foreign = pkeys::Key::alloc(Rights::ReadWrite).unwrap();
+    {
+        let mut writing = region.write().unwrap();
+        // SAFETY: the area is larger than any saved state's first ten components, and aligned to 2 MiB.
+        unsafe {
+            asm!("xsave [{}]", in(reg) writing.as_mut_ptr(), in("eax") PKRU, in("edx") 0);
+        }
+    }
+    foreign.set(Rights::NoAccess).unwrap();
+    // SAFETY: loads the register that was saved, in which both keys are open.
+    unsafe { asm!("xrstor [{}]", in(reg) region.as_ptr(), in("eax") PKRU, in("edx") 0) };
+    assert_eq!(foreign.get().unwrap(), Rights::ReadWrite);
+    assert_rights(&ledger, Rights::NoAccess);
+    assert!(strays(&ledger) >= 1);
 }
 
 /// A store in a restartable sequence: the signal moves the thread to the abort handler, which starts over. Stepping never
