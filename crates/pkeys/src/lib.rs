@@ -60,3 +60,8 @@ pub use region::{
 };
 pub use support::{Evidence, Layer, Unsupported, support};
 pub use window::{OpenError, Window};
+
+/// The code of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}

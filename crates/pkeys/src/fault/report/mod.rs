@@ -38,7 +38,8 @@
 //!
 //! * Sixteen threads can be in a report at a time; records beyond that are counted in `lost`.
 //! * Compressed, split (`.dwo`) and alternate (`.gnu_debugaltlink`) debug information is not read; such code is named by its
-//!   symbols. A file that was replaced since it was loaded is not used at all.
+//!   symbols. A file that was replaced since it was loaded is told by its build-id and not used; one without a build-id is
+//!   taken as it is.
 //! * A library that was loaded since the last domain was made has no module in the raw record; the report knows it.
 //! * Code without unwind information and without frame pointers ends the call chain.
 //! * In a child of `fork(2)` there are raw records only, until it makes a domain.

@@ -17,7 +17,7 @@ use std::os::fd::BorrowedFd;
 use std::panic::catch_unwind;
 use std::thread;
 
-use pkeys_core::{AccessBits, KeySet};
+use pkeys_core::{KeyRegister, KeySet, Rights};
 
 use crate::fault::report::channel::Channel;
 use crate::fault::report::clock::{self, SECOND_NS};
@@ -103,12 +103,16 @@ fn close_keys() {
         reason = "one bit for each of 16 keys"
     )]
     let ours = KeySet::from_bits(registry().keys.load(Acquire) as u16);
-    let before = keys.pku.read();
-    let register = ours.iter().fold(before, |register, pkey| {
-        register.with(pkey, AccessBits::ALL)
-    });
-    // SAFETY: key 0 is not among them (1), and all of them are this library's (2).
+    let register = closed(keys.pku.read(), ours);
+    // SAFETY: key 0 is never one of the library's (1), and no others change (2).
     unsafe { keys.pku.write(register) };
+}
+
+/// A register with these keys closed, as the library closes them.
+fn closed(register: KeyRegister, keys: KeySet) -> KeyRegister {
+    keys.iter().fold(register, |register, pkey| {
+        register.with(pkey, Rights::NoAccess.access_bits())
+    })
 }
 
 fn block_all() -> libc::sigset_t {
@@ -125,4 +129,43 @@ fn block_all() -> libc::sigset_t {
 fn set_mask(mask: &libc::sigset_t) {
     // SAFETY: the set is whole; the old one is not asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, ptr::null_mut()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pkeys_core::Pkey;
+
+    #[test]
+    fn the_librarys_keys_are_closed_and_no_others_change() {
+        let ours: KeySet = [3, 7, 15].into_iter().filter_map(Pkey::new).collect();
+        for before in [KeyRegister::ALL_OPEN, KeyRegister::LINUX_INIT] {
+            let after = closed(before, ours);
+            for pkey in Pkey::all() {
+                let expected = if ours.contains(pkey) {
+                    Rights::NoAccess.access_bits()
+                } else {
+                    before.get(pkey)
+                };
+                assert_eq!(after.get(pkey), expected, "key {pkey}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mask_is_put_back() {
+        let before = block_all();
+        let blocked = block_all();
+        // SAFETY: the set was filled by the kernel.
+        let is_blocked = unsafe { libc::sigismember(&raw const blocked, libc::SIGUSR2) };
+        assert_eq!(is_blocked, 1);
+        set_mask(&before);
+        let after = block_all();
+        set_mask(&before);
+        for signal in 1..=64 {
+            // SAFETY: both sets were filled by the kernel.
+            let is_member = |set: &libc::sigset_t| unsafe { libc::sigismember(set, signal) };
+            assert_eq!(is_member(&before), is_member(&after), "signal {signal}");
+        }
+    }
 }

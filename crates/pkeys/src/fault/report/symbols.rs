@@ -3,6 +3,7 @@
 //! Debug information is asked first: it knows functions that were inlined, and lines. Without it the symbol table gives the
 //! function, exported ones at least. Files are opened once and kept, as a program that pardons writes many reports.
 
+use core::cmp::Reverse;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use std::rc::Rc;
 use addr2line::{Context, demangle_auto};
 use gimli::{Reader as _, SectionId};
 use object::elf;
-use object::read::elf::Sym;
+use object::read::elf::{SectionHeader, Sym};
 
 use crate::fault::report::image::{Elf, Image, Reader};
 use crate::fault::report::modules::{BuildId, Module};
@@ -57,7 +58,6 @@ pub(super) struct ModuleFile {
 #[derive(Debug, Clone, Copy)]
 struct Symbol {
     addr: u64,
-    /// 0 where the table does not say.
     len_bytes: u64,
     /// Where the name starts among the names.
     name: u32,
@@ -140,7 +140,7 @@ impl ModuleFile {
     fn by_symbol(&self, addr: u64) -> Option<String> {
         let after = self.symbols.partition_point(|symbol| symbol.addr <= addr);
         let symbol = self.symbols.get(after.checked_sub(1)?)?;
-        if symbol.len_bytes != 0 && addr - symbol.addr >= symbol.len_bytes {
+        if addr - symbol.addr >= symbol.len_bytes {
             return None;
         }
         let mut names = self.names.clone()?;
@@ -169,28 +169,41 @@ fn symbols(image: &Image, elf: &Elf<'_>) -> (Vec<Symbol>, Reader) {
     } else {
         elf.elf_symbol_table()
     };
+    let sections = elf.elf_section_table();
+    let section_end = |index, symbol| {
+        let section = table.symbol_section(endian, symbol, index).ok()??;
+        let section = sections.section(section).ok()?;
+        section.sh_addr(endian).checked_add(section.sh_size(endian))
+    };
     let mut symbols: Vec<Symbol> = table
-        .iter()
-        .filter(|symbol| !symbol.is_undefined(endian) && !symbol.is_absolute(endian))
-        .filter(|symbol| {
+        .enumerate()
+        .filter(|(_, symbol)| {
             matches!(
                 symbol.st_type(),
                 elf::STT_FUNC | elf::STT_GNU_IFUNC | elf::STT_NOTYPE
             )
         })
-        .map(|symbol| Symbol {
-            addr: symbol.st_value(endian),
-            len_bytes: symbol.st_size(endian),
-            name: symbol.st_name(endian),
+        .filter_map(|(index, symbol)| {
+            let addr = symbol.st_value(endian);
+            // One without a length reaches to the next one, at most to the end of its section. Undefined ones have none.
+            let end = section_end(index, symbol)?;
+            let len_bytes = match symbol.st_size(endian) {
+                0 => end.checked_sub(addr)?,
+                len_bytes => len_bytes,
+            };
+            Some(Symbol {
+                addr,
+                len_bytes,
+                name: symbol.st_name(endian),
+            })
         })
         .collect();
-    // Of several at one address the one with a length is the function.
-    symbols.sort_by_key(|symbol| (symbol.addr, symbol.len_bytes));
-    let names = elf
-        .elf_section_table()
+    // Of several at one address the shortest is the function, the others are marks.
+    symbols.sort_by_key(|symbol| (symbol.addr, Reverse(symbol.len_bytes)));
+    let names = sections
         .section(table.string_section())
         .ok()
-        .and_then(|section| object::read::elf::SectionHeader::file_range(section, endian));
+        .and_then(|section| section.file_range(endian));
     (symbols, image.part(names.unwrap_or((0, 0))))
 }
 
@@ -246,6 +259,22 @@ mod tests {
         assert_eq!(name.as_deref(), Some("getenv"));
     }
 
+    /// `_init` has no length; its section, `.init`, is some dozens of bytes long.
+    #[test]
+    fn a_symbol_without_a_length_ends_with_its_section() {
+        let module = module_of((marked as fn(u32) -> u32 as *const ()).addr());
+        let image = Image::of(&module).unwrap();
+        let (symbols, _) = symbols(&image, &image.elf().unwrap());
+        let code = marked as fn(u32) -> u32 as *const ();
+        let stated = (code.addr() - module.bias) as u64;
+        assert!(symbols.is_sorted_by_key(|symbol| symbol.addr));
+        assert!(symbols.iter().any(|symbol| symbol.addr == stated));
+        let image_end = (module.end - module.bias) as u64;
+        for symbol in &symbols {
+            assert!(symbol.addr + symbol.len_bytes <= image_end, "{symbol:?}");
+        }
+    }
+
     #[test]
     fn a_symbol_ends_where_its_length_says() {
         let image = Image::owned(b"\0first\0second\0".to_vec());
@@ -255,7 +284,7 @@ mod tests {
             name,
         };
         let file = ModuleFile {
-            symbols: vec![symbol(0x10, 0x10, 1), symbol(0x30, 0, 7)],
+            symbols: vec![symbol(0x10, 0x10, 1), symbol(0x30, 0x70, 7)],
             names: Some(image.part((0, 14))),
             ..ModuleFile::default()
         };
@@ -264,7 +293,8 @@ mod tests {
         assert_eq!(name(0x10).as_deref(), Some("first"));
         assert_eq!(name(0x1f).as_deref(), Some("first"));
         assert_eq!(name(0x20), None);
-        assert_eq!(name(0x99).as_deref(), Some("second"), "no length is stated");
+        assert_eq!(name(0x9f).as_deref(), Some("second"));
+        assert_eq!(name(0xa0), None);
     }
 
     #[test]
