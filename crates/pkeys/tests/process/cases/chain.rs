@@ -20,6 +20,11 @@ pub(crate) const CASES: &[Case] = &[
         does_nothing,
     )
     .stopped(),
+    Case::new("an_earlier_handler_runs_under_its_own_mask", own_mask),
+    Case::new(
+        "an_earlier_handler_sees_the_original_instruction",
+        original_instruction,
+    ),
     Case::new("an_earlier_one_shot_handler", one_shot).stopped(),
     Case::new("an_ignored_sigsegv_that_was_sent", ignored_sent),
     Case::new("a_sigsegv_that_was_sent_kills", sent_kills).signal(libc::SIGSEGV),
@@ -74,6 +79,49 @@ fn after_report() {
     assert_eq!((counters.stray_writes, counters.pardons), (3, 0));
     let expected = if domain.pkey().is_some() { 4 } else { 2 };
     assert_eq!(CODE.load(Relaxed), expected);
+}
+
+/// A handler may be interrupted by what it did not ask to have blocked.
+fn own_mask() {
+    extern "C" fn handler(_: c_int) {
+        let mut set = core::mem::MaybeUninit::zeroed();
+        // SAFETY: reads the mask into a set of this handler's own.
+        let is_blocked = unsafe {
+            libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), set.as_mut_ptr());
+            let set = set.assume_init();
+            [libc::SIGSEGV, libc::SIGUSR1].map(|signal| libc::sigismember(&raw const set, signal))
+        };
+        // Its own signal is blocked, as without SA_NODEFER; others are not.
+        CALLS.store(usize::from(is_blocked == [1, 0]), Relaxed);
+        jump::jump();
+    }
+    install(handler as *const (), 0);
+    let _domain = domain("ledger");
+    jump::catch(|| stray_write(ptr::without_provenance_mut::<u64>(16), 1));
+    assert_eq!(CALLS.load(Relaxed), 1);
+}
+
+/// A fault in the middle of a string instruction that runs as a copy is handed on as one of the original.
+fn original_instruction() {
+    static PC: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn handler(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
+        // SAFETY: the kernel's frame, handed on.
+        let pc = unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[16] };
+        PC.store(pc as usize, Relaxed);
+        jump::jump();
+    }
+    install(handler as *const (), libc::SA_SIGINFO);
+    let ledger = builder("ledger").mode(Mode::Silent).create().unwrap();
+    let from = ledger.map::<u8>(64).unwrap();
+    jump::catch(|| {
+        // SAFETY: stops at address 16; the handler takes over.
+        unsafe {
+            core::arch::asm!("rep movsb", inout("rcx") 64_u64 => _, inout("rsi") from.as_ptr() => _, inout("rdi") 16_usize => _);
+        }
+    });
+    let pc = PC.load(Relaxed);
+    assert!(pc != 0 && !pkeys_arch::rep_string::is_copy(pc), "{pc:#x}");
+    assert_rights(&ledger, Rights::NoAccess);
 }
 
 fn does_nothing() {

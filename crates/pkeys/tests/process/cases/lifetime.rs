@@ -41,7 +41,13 @@ fn in_a_row() {
         let mut rows = domain.map::<u64>(10).unwrap();
         rows.write().unwrap()[0] = 1;
     }
-    assert_eq!((nr_mappings(), nr_free_keys()), (mappings, keys));
+    assert_eq!(nr_free_keys(), keys);
+    // The reporting thread may have got memory of its own meanwhile: a few mappings, not a thousand.
+    assert!(
+        nr_mappings() <= mappings + 8,
+        "{} {mappings}",
+        nr_mappings()
+    );
 }
 
 /// Many regions in a domain, made and dropped in a scattered order, each holding its own contents.

@@ -9,6 +9,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("silent_counts_and_says_nothing", silent),
     Case::new("off_lets_everything_through", off),
     Case::new("off_keeps_windows_working", off_windows),
+    Case::new("off_takes_the_key_from_the_pages", off_untags).keys(),
     Case::new("strict_again_after_off", strict_after_off).stopped(),
     Case::new("a_window_open_across_changes_of_mode", window_across),
     Case::new("regions_made_while_off_are_protected_later", made_while_off).stopped(),
@@ -81,6 +82,42 @@ fn off_windows() {
     drop(inner);
     // Nothing was opened in the register, and nothing is left open.
     assert_rights(&domain, Rights::NoAccess);
+}
+
+/// What the kernel says that a page's key is (`/proc/self/smaps`).
+fn key_of_page(addr: usize) -> Option<u32> {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut is_it = false;
+    for line in smaps.lines() {
+        let range = line
+            .split(' ')
+            .next()
+            .and_then(|range| range.split_once('-'));
+        if let Some((Ok(start), Ok(end))) = range.map(|(start, end)| {
+            (
+                usize::from_str_radix(start, 16),
+                usize::from_str_radix(end, 16),
+            )
+        }) {
+            is_it = (start..end).contains(&addr);
+        } else if let (true, Some(key)) = (is_it, line.strip_prefix("ProtectionKey:")) {
+            return key.trim().parse().ok();
+        }
+    }
+    None
+}
+
+fn off_untags() {
+    let domain = builder("ledger").create().unwrap();
+    let rows = domain.map::<u64>(10).unwrap();
+    let addr = rows.as_ptr().addr();
+    let key = domain.pkey().map(|pkey| u32::from(pkey.get()));
+    for _ in 0..3 {
+        assert_eq!(key_of_page(addr), key);
+        domain.set_mode(Mode::Off).unwrap();
+        assert_eq!(key_of_page(addr), Some(0));
+        domain.set_mode(Mode::Relaxed).unwrap();
+    }
 }
 
 fn strict_after_off() {

@@ -26,6 +26,7 @@ pub(crate) const CASES: &[Case] = &[
         .keys()
         .stopped(),
     Case::new("history_tells_signal_handlers", history_handler).keys(),
+    Case::new("history_tells_handlers_without_a_window", history_no_window).keys(),
 ];
 
 static TARGET: AtomicPtr<u64> = AtomicPtr::new(ptr::null_mut());
@@ -158,5 +159,32 @@ fn history_handler() {
     on_usr1(handler);
     let _window = domain.open(Rights::ReadOnly).unwrap();
     raise();
+    assert_eq!(SEEN.load(Relaxed), 1);
+}
+
+/// No window is open, but the thread has had one: its register can only be a handler's.
+fn history_no_window() {
+    extern "C" fn handler(_: c_int) {
+        stray_write(TARGET.load(Relaxed), 9);
+    }
+    fn judge(stray: &Stray) -> Verdict {
+        SEEN.fetch_add(1, Relaxed);
+        if stray.history == History::SignalHandler && stray.grants.is_empty() {
+            Verdict::Pardon
+        } else {
+            Verdict::Stop
+        }
+    }
+    // SAFETY: the function compares and counts.
+    let builder = unsafe { builder("ledger").on_stray(judge) };
+    let domain = builder.create().unwrap();
+    let region = domain.map::<u64>(10).unwrap();
+    let (domain, _region) = leak(domain, region);
+    on_usr1(handler);
+    let thread = std::thread::spawn(|| {
+        drop(domain.open(Rights::ReadOnly).unwrap());
+        raise();
+    });
+    thread.join().unwrap();
     assert_eq!(SEEN.load(Relaxed), 1);
 }
