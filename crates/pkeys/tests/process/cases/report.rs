@@ -55,6 +55,12 @@ fn guilty_writer(addr: *mut u64) {
     unsafe { addr.write_volatile(1) };
 }
 
+/// Lets the report take as long as it wants: where a CPU is emulated, unoptimised code reads debug information for many
+/// seconds.
+fn wait_for_reports() {
+    pkeys::report::wait_at_most(core::time::Duration::from_secs(300));
+}
+
 /// A file for reports, gone with the value.
 struct ReportFile(PathBuf);
 
@@ -104,6 +110,7 @@ fn assert_names(raw: &Value, report: &Value, offset: u64) {
 }
 
 fn names_everything() {
+    wait_for_reports();
     let file = ReportFile::new("everything");
     pkeys::report::append_to(&file.0).unwrap();
     let domain = builder("ledger").mode(Mode::Relaxed).create().unwrap();
@@ -147,6 +154,7 @@ fn before_death() {
 }
 
 fn on_the_terminal() {
+    wait_for_reports();
     let domain = domain("ledger");
     let rows = domain.map_named::<u64>("orders", 1000).unwrap();
     let addr = rows.as_ptr().wrapping_add(3);
@@ -268,6 +276,7 @@ fn full_disk() {
 
 /// More threads than there are places for records: nobody is stuck, and what was lost is counted or was reported.
 fn many_threads() {
+    wait_for_reports();
     let file = ReportFile::new("many");
     pkeys::report::append_to(&file.0).unwrap();
     let domain = builder("ledger").mode(Mode::Relaxed).create().unwrap();
@@ -289,6 +298,7 @@ fn many_threads() {
 }
 
 fn names_are_escaped() {
+    wait_for_reports();
     let file = ReportFile::new("escaped");
     pkeys::report::append_to(&file.0).unwrap();
     let name = "quote \" backslash \\ umlaut \u{fc}";
