@@ -35,7 +35,7 @@ pub(crate) fn opening(
 pub(crate) fn unprotected(screen: &Screen, scene: &Scene) -> Result<(), Failure> {
     screen.heading("1 unprotected")?;
     let after = u64::from(scene.statements_after.unwrap_or(0));
-    let (wrong, rows) = (scene.file.wrong_rows(), u64::from(scene.file.rows));
+    let (wrong, rows) = (u64::from(scene.file.wrong_rows), u64::from(scene.file.rows));
     let text = format!("{} more statements, all reported done; ", thousands(after));
     let wrong = format!(
         "{} of {} orders are wrong",
@@ -123,7 +123,7 @@ pub(crate) fn strict(screen: &Screen, scene: &Scene) -> Result<(), Failure> {
     let file = &scene.file;
     let integrity = file.integrity_check.first().map_or("", String::as_str);
     let (tone, rows) = (good_if(file.is_right()), thousands(u64::from(file.rows)));
-    let rows = match file.wrong_rows() {
+    let rows = match u64::from(file.wrong_rows) {
         0 => format!("all {rows} orders as they were written"),
         wrong => format!("{} of {rows} orders wrong", thousands(wrong)),
     };
