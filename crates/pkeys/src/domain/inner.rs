@@ -155,7 +155,10 @@ impl DomainInner {
         let before = self.record.soft_grants();
         let after = change(before);
         self.record.soft_grants.store(after.bits(), SeqCst);
-        if effective(self.closed, before.held()) == effective(self.closed, after.held()) {
+        // While the mode is off the pages are open to all, whoever has a window.
+        let is_open = self.record.is_off();
+        if is_open || effective(self.closed, before.held()) == effective(self.closed, after.held())
+        {
             return Ok(());
         }
         self.protect_all().inspect_err(|_| {

@@ -8,6 +8,7 @@
 //! It has all signals blocked and all of the library's keys closed, whatever its creator had open.
 #![allow(unsafe_code, reason = "WRPKRU and the signal mask")]
 
+use core::hint::black_box;
 use core::mem::MaybeUninit;
 use core::panic::AssertUnwindSafe;
 use core::ptr;
@@ -15,6 +16,7 @@ use core::sync::atomic::Ordering::{Acquire, SeqCst};
 use std::io::{self, IsTerminal};
 use std::os::fd::BorrowedFd;
 use std::panic::catch_unwind;
+use std::sync::mpsc;
 use std::thread;
 
 use pkeys_core::{KeyRegister, KeySet, Rights};
@@ -41,21 +43,30 @@ pub(super) struct Settings {
     pub(super) allows_colour: bool,
 }
 
-/// Starts the thread, which then serves this channel for ever.
+/// Starts the thread, which then serves this channel for ever, and waits until it is ready: the first fault finds it
+/// there, and what it takes of the process (a stack for signals, memory of its own) it has taken.
 pub(super) fn spawn(channel: &'static Channel, settings: Settings) -> io::Result<()> {
     // A new thread takes over its creator's mask: it never runs a handler, not even before its first instruction.
     let mask = block_all();
-    let spawned = thread::Builder::new()
-        .name(NAME.to_owned())
-        .spawn(move || serve(channel, settings));
+    let (ready, is_ready) = mpsc::channel();
+    let spawned = thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+        close_keys();
+        // The first allocation of a thread is what gives it an arena.
+        drop(black_box(Box::new(0_u8)));
+        // The other end waits for this, and for nothing else.
+        let _ = ready.send(());
+        drop(ready);
+        serve(channel, settings);
+    });
     set_mask(&mask);
     spawned?;
+    // A thread that dies before it is ready lets go of its end, and is missed at the first fault, which waits bounded.
+    let _ = is_ready.recv();
     channel.set_reporter(true);
     Ok(())
 }
 
 fn serve(channel: &Channel, settings: Settings) {
-    close_keys();
     let mut knowledge = Knowledge::default();
     loop {
         let bell = channel.bell.load(SeqCst);
