@@ -10,7 +10,7 @@
 use core::cell::RefCell;
 use std::io;
 
-use crate::fault::{self, report};
+use crate::fault::report;
 use crate::registry::snapshot::SnapshotLock;
 use crate::registry::{keys, regions, registry};
 use crate::thread;
@@ -54,5 +54,5 @@ extern "C" fn after_in_parent() {
 extern "C" fn after_in_child() {
     let _ = HELD.try_with(|slot| slot.borrow_mut().take());
     thread::forget_others();
-    fault::forget_reporter();
+    report::forget();
 }

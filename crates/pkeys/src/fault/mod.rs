@@ -38,8 +38,3 @@ pub(crate) use install::install;
 pub(crate) use report::clock_ticks;
 pub(crate) use state::ThreadFaults;
 pub use stray::{History, Stray, Verdict, VerdictFn};
-
-/// In a child of `fork(2)`: the thread that writes reports is not there.
-pub(crate) fn forget_reporter() {
-    report::forget();
-}

@@ -135,6 +135,42 @@ pub(crate) fn stray_read<T>(addr: *const T) -> T {
     unsafe { addr.read_volatile() }
 }
 
+/// Runs `body` in a forked child and gives how it ended.
+pub(crate) fn in_child(body: impl FnOnce()) -> i32 {
+    // SAFETY: the case's process has this thread and the library's own, which the child can do without.
+    match unsafe { libc::fork() } {
+        0 => {
+            body();
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(0) }
+        }
+        pid => {
+            assert!(pid > 0);
+            let mut status = 0;
+            // SAFETY: waits for the child.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            status
+        }
+    }
+}
+
+/// A line of `/proc/self/smaps` about the mapping that contains an address, by the word that it starts with; what stands
+/// behind that word.
+pub(crate) fn smaps(addr: usize, word: &str) -> Option<String> {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").expect("smaps");
+    let mut is_it = false;
+    for line in smaps.lines() {
+        let range = line.split(' ').next()?.split_once('-');
+        let ends = range.map(|(start, end)| [start, end].map(|end| usize::from_str_radix(end, 16)));
+        if let Some([Ok(start), Ok(end)]) = ends {
+            is_it = (start..end).contains(&addr);
+        } else if let (true, Some(rest)) = (is_it, line.strip_prefix(word)) {
+            return Some(rest.trim().to_owned());
+        }
+    }
+    None
+}
+
 /// Whether the record is that of a case that passed.
 pub(crate) fn judge(case: &Case, record: &Record) -> Result<(), String> {
     let expected = match case.ends {

@@ -16,7 +16,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use pkeys::{Key, Mode, Rights, Stray, Verdict};
 use pkeys_core::{AccessBits, KeyRegister};
 
-use crate::case::{Case, builder, domain};
+use crate::case::{Case, builder, domain, in_child};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("a_store_stays_in_its_window", store_stays).keys(),
@@ -159,20 +159,6 @@ fn load_stays() {
             "by reference the load leaves the window: the test can see it ({status:#x})"
         );
     }
-}
-
-fn in_child(body: impl FnOnce()) -> i32 {
-    // SAFETY: the child runs `body` and ends.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        body();
-        // SAFETY: ends the child.
-        unsafe { libc::_exit(0) };
-    }
-    let mut status = 0;
-    // SAFETY: waits for the child.
-    unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    status
 }
 
 /// RDPKRU with the option that breaks the first rule's other half.

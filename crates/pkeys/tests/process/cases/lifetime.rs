@@ -2,7 +2,7 @@
 
 use pkeys::{Domain, Region, Rights};
 
-use crate::case::{Case, builder, domain};
+use crate::case::{Case, builder, domain, smaps};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("a_thousand_domains_in_a_row", in_a_row),
@@ -139,27 +139,9 @@ fn secrets() {
     );
 }
 
-/// The `VmFlags` line of the mapping that contains an address.
+/// The flags of the mapping that contains an address.
 fn vm_flags(addr: usize) -> String {
-    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-    let mut is_it = false;
-    for line in smaps.lines() {
-        let range = line
-            .split(' ')
-            .next()
-            .and_then(|range| range.split_once('-'));
-        if let Some((start, end)) = range
-            && let (Ok(start), Ok(end)) = (
-                usize::from_str_radix(start, 16),
-                usize::from_str_radix(end, 16),
-            )
-        {
-            is_it = (start..end).contains(&addr);
-        } else if is_it && line.starts_with("VmFlags:") {
-            return line.to_owned();
-        }
-    }
-    String::new()
+    smaps(addr, "VmFlags:").unwrap()
 }
 
 fn aligned() {

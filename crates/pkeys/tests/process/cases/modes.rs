@@ -2,7 +2,9 @@
 
 use pkeys::{CreateError, Mode, Pardon, Rights, Stray, Verdict};
 
-use crate::case::{Case, assert_rights, builder, domain, expect_fault, stray_read, stray_write};
+use crate::case::{
+    Case, assert_rights, builder, domain, expect_fault, smaps, stray_read, stray_write,
+};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("relaxed_counts_every_write_and_reports_once", relaxed_loop),
@@ -86,25 +88,7 @@ fn off_windows() {
 
 /// What the kernel says that a page's key is (`/proc/self/smaps`).
 fn key_of_page(addr: usize) -> Option<u32> {
-    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-    let mut is_it = false;
-    for line in smaps.lines() {
-        let range = line
-            .split(' ')
-            .next()
-            .and_then(|range| range.split_once('-'));
-        if let Some((Ok(start), Ok(end))) = range.map(|(start, end)| {
-            (
-                usize::from_str_radix(start, 16),
-                usize::from_str_radix(end, 16),
-            )
-        }) {
-            is_it = (start..end).contains(&addr);
-        } else if let (true, Some(key)) = (is_it, line.strip_prefix("ProtectionKey:")) {
-            return key.trim().parse().ok();
-        }
-    }
-    None
+    smaps(addr, "ProtectionKey:")?.parse().ok()
 }
 
 fn off_untags() {

@@ -6,7 +6,8 @@ use std::thread;
 use pkeys::{History, Rights, Stray, Verdict};
 
 use crate::case::{
-    Case, assert_rights, builder, domain, expect_fault, rights_now, stray_read, stray_write,
+    Case, assert_rights, builder, domain, expect_fault, in_child, rights_now, stray_read,
+    stray_write,
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -194,25 +195,6 @@ fn lent_and_opened() {
             assert_eq!(slice[4], 44);
         });
     });
-}
-
-/// Runs `body` in a forked child and gives how it ended.
-fn in_child(body: impl FnOnce()) -> i32 {
-    // SAFETY: the case's process has this thread and the library's own, which the child can do without.
-    match unsafe { libc::fork() } {
-        0 => {
-            body();
-            // SAFETY: ends the child at once.
-            unsafe { libc::_exit(0) }
-        }
-        pid => {
-            assert!(pid > 0);
-            let mut status = 0;
-            // SAFETY: waits for the child.
-            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-            status
-        }
-    }
 }
 
 /// Rights, grants and tags are inherited; what the child writes is its own.
