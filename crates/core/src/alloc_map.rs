@@ -147,13 +147,53 @@ impl fmt::Debug for AllocationState {
     }
 }
 
+/// What an [`AllocationMap`] keeps its word in: 32 bits that threads load and exchange as a whole.
+///
+/// That is an [`AtomicU32`]. A test that goes through all interleavings of threads puts its own word here, which tells it
+/// of every access, and so tests the very functions that are used.
+pub trait Word {
+    /// As [`AtomicU32::load`].
+    fn load(&self, order: Ordering) -> u32;
+
+    /// As [`AtomicU32::compare_exchange_weak`].
+    ///
+    /// # Errors
+    ///
+    /// The word as it is, if it was not `current` or for no reason at all.
+    fn compare_exchange_weak(
+        &self,
+        current: u32,
+        next: u32,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u32, u32>;
+}
+
+impl Word for AtomicU32 {
+    #[inline]
+    fn load(&self, order: Ordering) -> u32 {
+        self.load(order)
+    }
+
+    #[inline]
+    fn compare_exchange_weak(
+        &self,
+        current: u32,
+        next: u32,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u32, u32> {
+        self.compare_exchange_weak(current, next, success, failure)
+    }
+}
+
 /// The word in memory. Threads may use it at the same time without a lock.
 ///
 /// That a map is consistent by itself does not make a larger change so: a kernel changes it under the lock of the
 /// address space, since otherwise `pkey_mprotect` could give pages a key that is freed between its check and its work.
 #[derive(Debug)]
 #[repr(transparent)]
-pub struct AllocationMap(AtomicU32);
+pub struct AllocationMap<W = AtomicU32>(W);
 
 impl AllocationMap {
     /// The map of a new address space: key 0 is allocated, no key is execute-only.
@@ -166,6 +206,14 @@ impl AllocationMap {
     #[must_use]
     pub const fn from_state(state: AllocationState) -> Self {
         Self(AtomicU32::new(state.bits()))
+    }
+}
+
+impl<W: Word> AllocationMap<W> {
+    /// A map in a word that holds an [`AllocationState`].
+    #[must_use]
+    pub const fn from_word(word: W) -> Self {
+        Self(word)
     }
 
     /// The state at one moment. What follows from two questions to the same snapshot is consistent.
