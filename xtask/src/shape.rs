@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! core  <-  arch  <-  pkeys (Linux library)  <-  { capi, guard, cli }
-//! core  <-  kernel  <-  { machine, image, conformance };   arch <- image
+//! core  <-  kernel  <-  machine  <-  conformance  <-  differential
+//! core  <-  kernel  <-  image;   arch  <-  { image, conformance }
 //! ```
 //!
 //! A crate may use what stands left of it, however far. The table below says so, also for crates that are still to come,
@@ -31,7 +32,8 @@ const LAYERS: &[(&str, &[&str], Foreign)] = &[
     ("pkeys-cli", LIBRARY, Foreign::Allowed),
     ("pkeys-kernel", &["pkeys-core"], Foreign::Allowed),
     ("pkeys-machine", KERNEL, Foreign::Allowed),
-    ("pkeys-conformance", KERNEL, Foreign::Allowed),
+    ("pkeys-conformance", CONFORMANCE, Foreign::Allowed),
+    ("pkeys-differential", DIFFERENTIAL, Foreign::Allowed),
     (
         "pkeys-image",
         &["pkeys-core", "pkeys-kernel", "pkeys-arch"],
@@ -44,6 +46,17 @@ const LIBRARY: &[&str] = &["pkeys-core", "pkeys-arch", "pkeys"];
 
 /// What stands on the kernel.
 const KERNEL: &[&str] = &["pkeys-core", "pkeys-kernel"];
+
+/// What compares the kernel, on the software machine, with Linux.
+const CONFORMANCE: &[&str] = &["pkeys-core", "pkeys-arch", "pkeys-kernel", "pkeys-machine"];
+
+/// What runs random programs on the back ends that the catalogue has.
+const DIFFERENTIAL: &[&str] = &[
+    "pkeys-core",
+    "pkeys-kernel",
+    "pkeys-machine",
+    "pkeys-conformance",
+];
 
 /// Programs about the crates, not of them.
 const TOOLS: &[&str] = &[
@@ -215,6 +228,8 @@ mod tests {
             ("pkeys-image", "pkeys-kernel"),
             ("pkeys-image", "pkeys-arch"),
             ("pkeys-conformance", "pkeys-kernel"),
+            ("pkeys-conformance", "pkeys-machine"),
+            ("pkeys-differential", "pkeys-conformance"),
             ("pkeys", "libc"),
             ("xtask", "pkeys"),
         ];
@@ -229,6 +244,8 @@ mod tests {
             ("pkeys", "pkeys-cli"),
             ("pkeys-kernel", "pkeys-arch"),
             ("pkeys-machine", "pkeys"),
+            ("pkeys-machine", "pkeys-conformance"),
+            ("pkeys-conformance", "pkeys-differential"),
             ("pkeys-cli", "pkeys-guard"),
             ("pkeys-cli", "pkeys-image"),
             ("pkeys", "xtask"),

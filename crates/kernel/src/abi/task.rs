@@ -1,0 +1,122 @@
+//! Threads and processes: the constants of the calls that make them, wait for them and trace them.
+//!
+//! Source: Linux `include/uapi/linux/sched.h`, `wait.h`, `ptrace.h`, `futex.h`, `elf.h`.
+
+macro_rules! constants {
+    ($kind:ty: $($(#[$doc:meta])* $name:ident = $value:expr;)*) => {
+        $($(#[$doc])* pub const $name: $kind = $value;)*
+    };
+}
+
+constants! { u64:
+    /// `CSIGNAL`: the bits of `clone(2)` for the signal at the child's end.
+    CSIGNAL = 0xFF;
+    /// `CLONE_VM`: the same address space.
+    CLONE_VM = 0x100;
+    /// `CLONE_FS`: the same working directory; without meaning here.
+    CLONE_FS = 0x200;
+    /// `CLONE_FILES`: the same descriptors.
+    CLONE_FILES = 0x400;
+    /// `CLONE_SIGHAND`: the same signal handlers.
+    CLONE_SIGHAND = 0x800;
+    /// `CLONE_PTRACE`: a tracer traces the child as well.
+    CLONE_PTRACE = 0x2000;
+    /// `CLONE_VFORK`: the caller waits until the child executes a program or ends.
+    CLONE_VFORK = 0x4000;
+    /// `CLONE_PARENT`: the child's parent is the caller's.
+    CLONE_PARENT = 0x8000;
+    /// `CLONE_THREAD`: a thread of the same process.
+    CLONE_THREAD = 0x1_0000;
+    /// `CLONE_SYSVSEM`: without meaning here.
+    CLONE_SYSVSEM = 0x4_0000;
+    /// `CLONE_SETTLS`: the child's FS base is given.
+    CLONE_SETTLS = 0x8_0000;
+    /// `CLONE_PARENT_SETTID`: the child's number is stored for the caller.
+    CLONE_PARENT_SETTID = 0x10_0000;
+    /// `CLONE_CHILD_CLEARTID`: at the thread's end a word is cleared and its waiters are woken.
+    CLONE_CHILD_CLEARTID = 0x20_0000;
+    /// `CLONE_DETACHED`: without meaning.
+    CLONE_DETACHED = 0x40_0000;
+    /// `CLONE_UNTRACED`: no tracer may insist on tracing the child.
+    CLONE_UNTRACED = 0x80_0000;
+    /// `CLONE_CHILD_SETTID`: the child's number is stored in the child's memory.
+    CLONE_CHILD_SETTID = 0x100_0000;
+    /// `CLONE_IO`: without meaning here.
+    CLONE_IO = 0x8000_0000;
+}
+
+constants! { u32:
+    /// `WNOHANG`: `wait4(2)` does not wait.
+    WNOHANG = 1;
+    /// `WUNTRACED`: stopped children are reported, too.
+    WUNTRACED = 2;
+    /// `WCONTINUED`: so are those that go on.
+    WCONTINUED = 8;
+    /// `__WNOTHREAD`: only the children of this very thread; without meaning here.
+    WNOTHREAD = 0x2000_0000;
+    /// `__WALL`: children whatever signal they send at their end.
+    WALL = 0x4000_0000;
+    /// `__WCLONE`: only children that send another signal than SIGCHLD.
+    WCLONE = 0x8000_0000;
+}
+
+constants! { u64:
+    /// `PTRACE_TRACEME`.
+    PTRACE_TRACEME = 0;
+    /// `PTRACE_PEEKTEXT`.
+    PTRACE_PEEKTEXT = 1;
+    /// `PTRACE_PEEKDATA`.
+    PTRACE_PEEKDATA = 2;
+    /// `PTRACE_POKETEXT`.
+    PTRACE_POKETEXT = 4;
+    /// `PTRACE_POKEDATA`.
+    PTRACE_POKEDATA = 5;
+    /// `PTRACE_CONT`.
+    PTRACE_CONT = 7;
+    /// `PTRACE_KILL`.
+    PTRACE_KILL = 8;
+    /// `PTRACE_ATTACH`.
+    PTRACE_ATTACH = 16;
+    /// `PTRACE_DETACH`.
+    PTRACE_DETACH = 17;
+    /// `PTRACE_GETREGSET`.
+    PTRACE_GETREGSET = 0x4204;
+    /// `PTRACE_SETREGSET`.
+    PTRACE_SETREGSET = 0x4205;
+    /// `PTRACE_SEIZE`.
+    PTRACE_SEIZE = 0x4206;
+    /// `PTRACE_INTERRUPT`.
+    PTRACE_INTERRUPT = 0x4207;
+    /// `PTRACE_O_MASK`: every option of `PTRACE_SEIZE` that Linux has.
+    PTRACE_O_MASK = 0x30_00FF;
+
+    /// `NT_PRSTATUS`: the general registers, as `struct user_regs_struct`.
+    NT_PRSTATUS = 1;
+    /// `NT_X86_XSTATE`: the extended state, as an XSAVE area.
+    NT_X86_XSTATE = 0x202;
+}
+
+constants! { i32:
+    /// `PTRACE_EVENT_STOP`: the stop of `PTRACE_INTERRUPT`.
+    PTRACE_EVENT_STOP = 128;
+}
+
+constants! { u32:
+    /// `FUTEX_WAIT`.
+    FUTEX_WAIT = 0;
+    /// `FUTEX_WAKE`.
+    FUTEX_WAKE = 1;
+    /// `FUTEX_WAKE_OP`: changes a second word, and wakes waiters of both.
+    FUTEX_WAKE_OP = 5;
+    /// `FUTEX_PRIVATE_FLAG`: waiters and wakers are of one process.
+    FUTEX_PRIVATE_FLAG = 128;
+    /// `FUTEX_CLOCK_REALTIME`.
+    FUTEX_CLOCK_REALTIME = 256;
+
+    /// `O_NONBLOCK`.
+    O_NONBLOCK = 0o4000;
+    /// `O_DIRECT`: of a pipe, each write is a packet.
+    O_DIRECT = 0o40000;
+    /// `O_CLOEXEC`.
+    O_CLOEXEC = 0o2_000_000;
+}

@@ -1,0 +1,94 @@
+//! The checks: functions that panic where the kernel differs from Linux.
+
+pub(crate) mod altstack;
+pub(crate) mod files;
+pub(crate) mod frames;
+pub(crate) mod limits;
+pub(crate) mod pkru;
+pub(crate) mod processes;
+mod rig;
+pub(crate) mod threads;
+pub(crate) mod tracing;
+
+/// Calls a macro with the list of all checks.
+macro_rules! each_check {
+    ($run:ident) => {
+        $run! {
+            altstack:
+                handlers_that_want_it_run_on_it_and_nested_ones_further_down
+                one_that_is_too_small_for_a_frame_ends_in_sigsegv
+                one_that_disarms_itself_is_gone_during_the_handler
+                a_return_sets_what_the_frame_says_unless_the_handler_is_on_it
+                a_thread_has_none_and_a_child_process_has_its_parents;
+            files:
+                bytes_go_through_a_pipe
+                a_full_pipe_makes_writers_wait_and_a_long_write_goes_on
+                keys_are_in_effect_for_the_kernels_accesses
+                copies_end_where_the_memory_does
+                descriptors_are_the_lowest_and_have_an_end
+                a_word_in_memory_is_waited_for_and_woken
+                a_futex_asks_the_keys_as_far_as_it_looks
+                other_processes_memory_has_no_keys;
+            frames:
+                a_handler_starts_with_linuxs_registers_and_all_come_back
+                the_frame_says_what_the_fault_was
+                masks_hold_while_a_handler_runs_and_come_back
+                handlers_nest_and_the_last_runs_first
+                signals_that_cannot_be_delivered_end_the_process
+                a_stack_that_cannot_be_written_ends_in_sigsegv
+                without_siginfo_the_space_for_it_is_left_alone
+                a_return_cannot_get_what_user_mode_must_not_have
+                a_return_from_nowhere_is_sigsegv;
+            limits:
+                every_bad_pointer_is_efault
+                a_status_that_cannot_be_told_is_lost
+                there_is_an_end_to_threads_and_memory
+                queues_have_an_end
+                wrong_arguments_of_the_signal_calls
+                random_calls_break_nothing;
+            pkru:
+                a_handler_starts_with_the_initial_value_and_gives_the_old_one_back
+                what_a_handler_writes_into_its_frame_decides
+                a_frame_that_xrstor_refuses_is_sigsegv
+                a_frame_goes_onto_a_stack_whose_key_is_closed
+                pkru_after_a_frame_that_failed
+                children_inherit_and_programs_start_anew
+                another_initial_value_is_everybodys
+                without_keys_the_register_is_never_touched
+                only_what_a_frame_claims_to_have_must_be_there;
+            processes:
+                a_parent_hears_how_its_children_ended
+                waiting_blocks_until_a_child_ends
+                a_signal_ends_the_waiting_or_lets_it_start_over
+                sigchld_tells_of_the_end_and_ignoring_it_leaves_no_zombie
+                orphans_are_the_first_processs
+                a_program_gets_its_arguments_and_nothing_of_the_old_one
+                a_program_that_cannot_be_had_changes_nothing
+                of_several_threads_the_caller_stays_under_the_processs_number
+                stops_and_their_end_are_told_to_those_who_ask
+                nothing_is_left_of_processes_that_have_ended
+                ends_that_bring_about_other_ends_are_no_danger;
+            threads:
+                a_switch_loads_only_what_differs
+                registers_travel_with_their_threads
+                a_new_thread_has_what_clone_was_told
+                get_and_set_take_no_lock
+                get_and_set_check_flags_rights_and_key
+                the_watchdog_looks_at_the_thread_that_runs_and_at_no_other
+                signals_find_the_thread_they_were_sent_to
+                sending_is_checked_in_linuxs_order
+                a_group_exit_ends_threads_wherever_they_are
+                the_last_thread_decides_the_status;
+            tracing:
+                a_tracer_sees_and_sets_pkru
+                a_tracer_sees_and_sets_registers
+                a_tracer_reaches_memory_behind_closed_keys
+                a_signal_is_the_tracers_before_it_is_the_threads
+                a_seized_thread_runs_until_it_is_interrupted
+                who_may_trace_whom
+                a_tracer_that_is_not_the_parent_hears_of_the_end_first;
+        }
+    };
+}
+
+pub(crate) use each_check;

@@ -1,0 +1,20 @@
+//! Address spaces on the software machine, against models and tables.
+//!
+//! The checks themselves stand in `checks/`, and are run from two places: here, each as a test, and in `memory_mutants`,
+//! where each broken rule of the memory part has to fail one of them. What they cannot show: that the tables are those of a real processor, and that
+//! the rules are Linux's own (the differential tests do).
+
+mod checks;
+
+macro_rules! as_tests {
+    ($($module:ident: $($check:ident)*;)*) => {
+        $(mod $module {
+            $(#[test]
+            fn $check() {
+                crate::checks::$module::$check();
+            })*
+        })*
+    };
+}
+
+checks::each_check!(as_tests);
