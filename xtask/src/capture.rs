@@ -4,6 +4,7 @@
 //! cargo names a test binary on the one and the binary reports on the other. A time limit kills the program by the
 //! handle that started it, never by name.
 
+use core::ops::ControlFlow;
 use core::time::Duration;
 use std::io::{self, BufRead, BufReader, PipeReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,7 +18,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// A program that has ended.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// Its status; `None` when it was killed because its time was up.
+    /// Its status; `None` when it was killed, because its time was up or its reader had seen enough.
     pub(crate) status: Option<ExitStatus>,
     /// Everything it printed.
     pub(crate) output: String,
@@ -32,9 +33,21 @@ impl Finished {
 
 /// Runs `command` without input. `on_line` sees each line without its end.
 pub(crate) fn run(
-    mut command: Command,
+    command: Command,
     limit: Option<Duration>,
     on_line: &mut dyn FnMut(&str),
+) -> io::Result<Finished> {
+    run_while(command, limit, &mut |line| {
+        on_line(line);
+        ControlFlow::Continue(())
+    })
+}
+
+/// The same, until `on_line` breaks off: then the program is killed.
+pub(crate) fn run_while(
+    mut command: Command,
+    limit: Option<Duration>,
+    on_line: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> io::Result<Finished> {
     let (reader, writer) = io::pipe()?;
     command
@@ -46,40 +59,44 @@ pub(crate) fn run(
     drop(command);
     let deadline = limit.map(|limit| Instant::now() + limit);
     let mut output = String::new();
-    let is_late = follow(&mut child, &read_lines(reader), deadline, &mut |line| {
-        on_line(&line);
+    let followed = follow(&mut child, &read_lines(reader), deadline, &mut |line| {
         output.push_str(&line);
         output.push('\n');
+        on_line(&line)
     })?;
-    if is_late {
+    if followed.is_break() {
         child.kill()?;
     }
     let status = child.wait()?;
     Ok(Finished {
-        status: (!is_late).then_some(status),
+        status: followed.is_continue().then_some(status),
         output,
     })
 }
 
-/// Hands on lines until the program's end; gives whether the deadline came first.
+/// Hands on lines until the program's end; breaks where the deadline or `on_line` did.
 fn follow(
     child: &mut Child,
     lines: &Receiver<String>,
     deadline: Option<Instant>,
-    on_line: &mut dyn FnMut(String),
-) -> io::Result<bool> {
+    on_line: &mut dyn FnMut(String) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<()>> {
     let mut has_ended = false;
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left == Some(Duration::ZERO) && !has_ended {
-            return Ok(true);
+            return Ok(ControlFlow::Break(()));
         }
         match lines.recv_timeout(left.map_or(POLL, |left| left.min(POLL))) {
-            Ok(line) => on_line(line),
-            Err(RecvTimeoutError::Disconnected) => return Ok(false),
+            Ok(line) => {
+                if on_line(line).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(ControlFlow::Continue(())),
             // A process that the program left behind may hold the pipe open for ever: silence after the program's end
             // is the end.
-            Err(RecvTimeoutError::Timeout) if has_ended => return Ok(false),
+            Err(RecvTimeoutError::Timeout) if has_ended => return Ok(ControlFlow::Continue(())),
             Err(RecvTimeoutError::Timeout) => has_ended = child.try_wait()?.is_some(),
         }
     }
@@ -106,7 +123,8 @@ fn read_lines(reader: PipeReader) -> Receiver<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Finished, run};
+    use super::{Finished, run, run_while};
+    use core::ops::ControlFlow;
     use core::time::Duration;
     use std::process::Command;
 
@@ -132,6 +150,19 @@ mod tests {
         let limit = Some(Duration::from_millis(300));
         let (finished, lines) = shell("echo started; exec tail -f /dev/null", limit);
         assert_eq!(lines, ["started"]);
+        assert!(finished.status.is_none());
+    }
+
+    #[test]
+    fn a_reader_that_has_seen_enough_ends_the_program() {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo a; echo b; echo c; exec tail -f /dev/null"]);
+        let finished = run_while(command, None, &mut |line| match line {
+            "b" => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        let finished = finished.unwrap();
+        assert_eq!(finished.output, "a\nb\n");
         assert!(finished.status.is_none());
     }
 

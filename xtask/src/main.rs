@@ -4,16 +4,22 @@
 //! line in `main`.
 //!
 //! * `test` - every test tier there is, and one closing line with the totals;
+//! * `conform` - the catalogue of the keys' ABI, on Linux and on our kernel;
+//! * `differential` - random programs on Linux and on our kernel, which have to agree;
 //! * `bars` - the figures that the project promises, measured and held against their bars;
 //! * `guest` - one program in the Linux guest in which tests run where the machine has no usable keys;
 //! * `shape` - dependencies between the crates point one way;
 //! * `inventory` - `docs/SAFETY.md` names every file with unsafe code.
 
+mod artifacts;
 mod bars;
 mod capture;
+mod conform;
+mod differential;
 mod guest;
 mod inventory;
 mod keys;
+mod no_std;
 mod rust_source;
 mod shape;
 mod test;
@@ -34,6 +40,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Test(test::Args),
+    Conform(conform::Args),
+    Differential(differential::Args),
     Guest(guest::Args),
     Shape(shape::Args),
     Inventory(inventory::Args),
@@ -43,6 +51,8 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test(args) => test::run(&args),
+        Task::Conform(args) => conform::run(&args),
+        Task::Differential(args) => differential::run(&args),
         Task::Guest(args) => guest::run(&args),
         Task::Shape(args) => shape::run(&args),
         Task::Inventory(args) => inventory::run(&args),
@@ -72,7 +82,7 @@ mod tests {
 
     #[test]
     fn bad_arguments_are_refused() {
-        let cases: [(&[&str], ErrorKind); 10] = [
+        let cases: [(&[&str], ErrorKind); 13] = [
             (&[], ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             (&["tset"], ErrorKind::InvalidSubcommand),
             (&["test", "--tier", "nope"], ErrorKind::InvalidValue),
@@ -88,6 +98,9 @@ mod tests {
                 ErrorKind::ValueValidation,
             ),
             (&["guest"], ErrorKind::MissingRequiredArgument),
+            (&["conform", "--on", "windows"], ErrorKind::InvalidValue),
+            (&["test", "--steps", "0"], ErrorKind::ValueValidation),
+            (&["differential", "linux"], ErrorKind::UnknownArgument),
             (
                 &["guest", "--exec", "p", "--guest-cpu", ""],
                 ErrorKind::InvalidValue,

@@ -6,6 +6,16 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Variables of the user's cargo that would change what is built, or where.
+const NOT_OURS: [&str; 6] = [
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "CARGO_TARGET_DIR",
+    "CARGO_BUILD_TARGET_DIR",
+];
+
 /// The workspace that this program was built from.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -44,6 +54,16 @@ impl Workspace {
             .current_dir(self.root())
             .env("CARGO_TERM_COLOR", "never")
             .env("CARGO_TERM_PROGRESS_WHEN", "never");
+        cargo
+    }
+
+    /// The same, building into a folder of its own what the user's flags have no part in.
+    pub(crate) fn plain_cargo(&self, target: &Path) -> Command {
+        let mut cargo = self.cargo();
+        for name in NOT_OURS {
+            cargo.env_remove(name);
+        }
+        cargo.env("CARGO_TARGET_DIR", target);
         cargo
     }
 }

@@ -27,6 +27,11 @@ impl Package {
             version: version.into(),
         }
     }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl fmt::Display for Package {
@@ -144,6 +149,21 @@ impl Apt {
         parse_show(&text.ok()?)
     }
 
+    /// The names of all packages that start with `prefix`, of which the lists have a version.
+    pub(super) fn names(&self, prefix: &str) -> Vec<String> {
+        let found = self.with_lists(|| {
+            let mut apt_cache = command("apt-cache");
+            apt_cache.args(["search", "--names-only", &format!("^{prefix}")]);
+            let text = output(apt_cache)?;
+            if text.is_empty() {
+                // Nothing found is no error to apt-cache, and may be for want of lists.
+                bail!("no package is named {prefix}*");
+            }
+            Ok(text)
+        });
+        parse_search(&found.unwrap_or_default())
+    }
+
     /// Does something; where it fails and the package lists can be renewed, renews them and tries again: they may be
     /// missing, as in a fresh container, or name versions that are gone from the mirror.
     fn with_lists(&self, action: impl Fn() -> Result<String>) -> Result<String> {
@@ -214,6 +234,14 @@ fn parse_show(text: &str) -> Option<(Package, Vec<String>)> {
     Some((package, names))
 }
 
+/// Reads what `apt-cache search` prints: `NAME - DESCRIPTION`.
+fn parse_search(text: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| line.split_once(" - "))
+        .map(|(name, _)| name.trim().to_owned())
+        .collect()
+}
+
 /// Runs apt-get in a folder and gives what it printed.
 fn apt_get(args: &[&str], folder: Option<&Path>) -> Result<String> {
     let mut apt = command("apt-get");
@@ -245,7 +273,7 @@ fn output(command: Command) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Package, Plan, on_path, parse_show};
+    use super::{Package, Plan, on_path, parse_search, parse_show};
 
     #[test]
     fn a_simulation_that_removes_is_seen() {
@@ -288,6 +316,14 @@ Conf seabios (1.16.2-1 Debian:12.15/oldstable [all])
         assert_eq!(depends, ["linux-image-6.1.0-56-cloud-amd64", "a", "b"]);
         assert_eq!(parse_show("Package: x\n"), None);
         assert_eq!(parse_show(""), None);
+    }
+
+    #[test]
+    fn names_are_found_before_their_descriptions() {
+        let text = "linux-image-6.12-cloud-amd64 - Linux for x86-64 cloud (meta-package)\n\
+            N: a note\nlinux-image-amd64 - Linux - 64-bit\n";
+        let names = ["linux-image-6.12-cloud-amd64", "linux-image-amd64"];
+        assert_eq!(parse_search(text), names);
     }
 
     #[test]

@@ -4,10 +4,10 @@
 //! macros, which must stay dynamic. The test binaries are not stripped: a test that a fault report names file and line
 //! needs the line tables.
 
-use crate::capture;
+use crate::artifacts;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, bail};
-use cargo_metadata::{Artifact, Message, Package, TargetKind};
+use anyhow::Result;
+use cargo_metadata::{Artifact, Package, TargetKind};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -20,16 +20,6 @@ const LEFT_OUT: [&str; 1] = ["compile_fail"];
 
 /// The only target.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-
-/// Variables of the user's cargo that would change what is built here, or where.
-const NOT_OURS: [&str; 6] = [
-    "RUSTFLAGS",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "CARGO_BUILD_RUSTFLAGS",
-    "CARGO_BUILD_TARGET",
-    "CARGO_TARGET_DIR",
-    "CARGO_BUILD_TARGET_DIR",
-];
 
 /// How the tests are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,15 +83,17 @@ impl Built {
 
 /// Builds the first process of the guest.
 pub(super) fn init(workspace: &Workspace, doing: &dyn Fn(&str)) -> Result<PathBuf> {
-    let mut cargo = cargo(workspace);
-    cargo.args(["build", "--release", "--package=guest-init"]);
-    let artifacts = artifacts(cargo, doing)?;
-    artifacts
-        .into_iter()
-        .filter(|artifact| artifact.target.name == "guest-init")
-        .find_map(|artifact| artifact.executable)
-        .map(Into::into)
-        .context("cargo built no guest-init")
+    program(workspace, "guest-init", "guest-init", doing)
+}
+
+/// Builds a program of a package for the guest, in release mode.
+pub(crate) fn program(
+    workspace: &Workspace,
+    package: &str,
+    name: &str,
+    doing: &dyn Fn(&str),
+) -> Result<PathBuf> {
+    artifacts::program(cargo(workspace), package, name, doing)
 }
 
 /// Builds the tests of the process tier.
@@ -116,49 +108,17 @@ pub(super) fn tests(
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    let artifacts = artifacts(cargo, doing)?;
-    Ok(choose(artifacts, profile, &workspace.metadata.packages))
+    let built = artifacts::build(cargo, doing)?;
+    Ok(choose(built, profile, &workspace.metadata.packages))
 }
 
 /// Cargo, building static programs into a folder of their own.
 fn cargo(workspace: &Workspace) -> Command {
-    let mut cargo = workspace.cargo();
-    for name in NOT_OURS {
-        cargo.env_remove(name);
-    }
+    let mut cargo = workspace.plain_cargo(&workspace.guest_dir().join("build"));
     cargo
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
-        .env("CARGO_BUILD_TARGET", TARGET)
-        .env("CARGO_TARGET_DIR", workspace.guest_dir().join("build"));
+        .env("CARGO_BUILD_TARGET", TARGET);
     cargo
-}
-
-/// Runs cargo and gives what it built; the error holds what the compiler said.
-fn artifacts(mut cargo: Command, doing: &dyn Fn(&str)) -> Result<Vec<Artifact>> {
-    cargo.arg("--message-format=json-render-diagnostics");
-    let mut json = String::new();
-    let mut said = String::new();
-    let done = capture::run(cargo, None, &mut |line| {
-        let out = if line.starts_with('{') {
-            &mut json
-        } else {
-            doing(line.trim());
-            &mut said
-        };
-        out.push_str(line);
-        out.push('\n');
-    })
-    .context("cargo")?;
-    if !done.is_success() {
-        bail!("building for the guest failed:\n{said}");
-    }
-    let mut artifacts = Vec::new();
-    for message in Message::parse_stream(json.as_bytes()) {
-        if let Message::CompilerArtifact(artifact) = message.context("reading cargo's messages")? {
-            artifacts.push(artifact);
-        }
-    }
-    Ok(artifacts)
 }
 
 /// Chooses test binaries, in order, and the programs that go with them.

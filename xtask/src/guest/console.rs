@@ -83,6 +83,7 @@ impl Console {
             return Some(format!("the guest's first process gave up: {why}"));
         }
         match end {
+            End::Stopped => Some(format!("the guest was stopped {at}")),
             End::TimeLimit => Some(format!("the guest was killed at its time limit {at}")),
             End::Status(Some(0)) => Some(format!("the guest died {at}: a panic or a triple fault")),
             End::Status(Some(code)) => Some(format!("QEMU ended {at}, with status {code}")),

@@ -1,12 +1,10 @@
 //! `cargo xtask guest`: one program in the guest.
 
-use super::console::Console;
-use super::initrd::Initrd;
-use super::machine::{End, Machine};
-use super::{Options, build};
+use super::Options;
+use super::program::{Ended, Guest};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
-use guest_init::jobs::Job;
+use core::ops::ControlFlow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,9 +39,6 @@ impl Args {
     }
 }
 
-/// Where the program is in the guest.
-const GUEST_FOLDER: &str = "/program";
-
 /// What timeout(1) gives when it has killed a program.
 const TIME_LIMIT_STATUS: u8 = 124;
 
@@ -51,57 +46,35 @@ const TIME_LIMIT_STATUS: u8 = 124;
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     check_static(&args.exec)?;
     let workspace = Workspace::find()?;
-    let note = |text: &str| eprintln!("xtask: {text}");
-    let machine = args.options.machine(&workspace, &note)?;
-    let init = build::init(&workspace, &|_| {})?;
-    let name = args.exec.file_name().context("--exec names no file")?;
-    let program = format!("{GUEST_FOLDER}/{}", name.to_string_lossy());
-    let job = Job {
-        name: program.clone(),
-        limit: args.options.time_limit,
-        program: program.clone(),
-        args: args.args.clone(),
-        env: ["HOME", "TMPDIR"]
-            .map(|key| (key.to_owned(), "/tmp".to_owned()))
-            .to_vec(),
+    let guest = Guest::prepare(&workspace, &args.options, &say, &|_| {})?;
+    let mut print = |line: &str| {
+        println!("{line}");
+        ControlFlow::Continue(())
     };
-    let initrd = Initrd {
-        init: &init,
-        programs: vec![(program, args.exec.clone())],
-        jobs: &[job],
-    };
-    let path = workspace.guest_dir().join("exec.cpio");
-    let len_bytes = initrd.write(&path)?;
-    boot(&machine, &path, len_bytes)
+    let ended = guest.run(&args.exec, &args.args, &mut print)?;
+    status(&ended)
 }
 
-/// Boots, prints what the program prints, and gives its status.
-fn boot(machine: &Machine, initrd: &Path, len_bytes: u64) -> Result<ExitCode> {
-    let mut console = Console::default();
-    let mut blank = 0_usize;
-    let (end, output) = machine.run(initrd, len_bytes, &mut |line| {
-        if console.line(line) {
-            // The first process puts an empty line before its own: those are not the program's.
-            if line.is_empty() {
-                blank += 1;
-                return;
-            }
-            (0..core::mem::take(&mut blank)).for_each(|_| println!());
-            println!("{line}");
-        } else {
-            blank = 0;
+/// What this program says about a guest, beside what the program in it prints.
+pub(crate) fn say(text: &str) {
+    eprintln!("xtask: {text}");
+}
+
+/// The status for a program that has ended in a guest; says how it ended.
+pub(crate) fn status(ended: &Ended) -> Result<ExitCode> {
+    match ended {
+        Ended::Itself(outcome) => {
+            say(&format!(
+                "{outcome} (in a guest, under emulation: say nothing of speed)"
+            ));
+            Ok(ExitCode::from(u8::try_from(outcome.shell_status())?))
         }
-    })?;
-    if let Some(trouble) = console.trouble(end) {
-        if end == End::TimeLimit {
-            eprintln!("xtask: {trouble}");
-            return Ok(ExitCode::from(TIME_LIMIT_STATUS));
+        Ended::TimeLimit(trouble) => {
+            say(trouble);
+            Ok(ExitCode::from(TIME_LIMIT_STATUS))
         }
-        bail!("{trouble}. Its console:\n{output}");
+        Ended::Stopped => bail!("the program was stopped"),
     }
-    let outcome = console.last_outcome().context("the program never ran")?;
-    eprintln!("xtask: {outcome} (in a guest, under emulation: say nothing of speed)");
-    Ok(ExitCode::from(u8::try_from(outcome.shell_status())?))
 }
 
 /// Refuses what the guest could not start: it has no dynamic loader.

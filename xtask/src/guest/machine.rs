@@ -6,6 +6,7 @@
 use super::qemu::Qemu;
 use crate::capture;
 use anyhow::{Context, Result};
+use core::ops::ControlFlow;
 use core::time::Duration;
 use guest_init::{EXIT_FAIL, EXIT_PASS, EXIT_PORT, qemu_status};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,8 @@ const MEMORY_MIB: u64 = 1024;
 
 /// The kernel's command line. Nothing but a panic is printed, so that no message cuts a line of a test's in two; a
 /// panic reboots at once, which ends QEMU.
-const APPEND: &str = "console=ttyS0 panic=-1 loglevel=1 rdinit=/init";
+/// Without 5-level paging, which a program could see: addresses end where they do on most machines.
+const APPEND: &str = "console=ttyS0 panic=-1 loglevel=1 no5lvl rdinit=/init";
 
 /// A machine that can be started.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(super) enum End {
     Failed,
     /// Its time was up, and QEMU was killed.
     TimeLimit,
+    /// Who read its console had seen enough, and QEMU was killed.
+    Stopped,
     /// Something else; 0 is a panic or a triple fault. `None`: QEMU was killed by a signal.
     Status(Option<i32>),
 }
@@ -59,12 +63,12 @@ impl End {
 }
 
 impl Machine {
-    /// Boots with `initrd` and waits for the end. `on_line` sees the console.
+    /// Boots with `initrd` and waits for the end. `on_line` sees the console, and may break off.
     pub(super) fn run(
         &self,
         initrd: &Path,
         initrd_len_bytes: u64,
-        on_line: &mut dyn FnMut(&str),
+        on_line: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<(End, String)> {
         boot(self.command(initrd, initrd_len_bytes), self.limit, on_line)
     }
@@ -86,10 +90,21 @@ impl Machine {
 }
 
 /// Starts QEMU and waits for its end; gives what was printed, too.
-fn boot(qemu: Command, limit: Duration, on_line: &mut dyn FnMut(&str)) -> Result<(End, String)> {
+fn boot(
+    qemu: Command,
+    limit: Duration,
+    on_line: &mut dyn FnMut(&str) -> ControlFlow<()>,
+) -> Result<(End, String)> {
     let name = qemu.get_program().display().to_string();
-    let done = capture::run(qemu, Some(limit), on_line).context(name)?;
+    let mut is_stopped = false;
+    let done = capture::run_while(qemu, Some(limit), &mut |line| {
+        let next = on_line(line);
+        is_stopped = next.is_break();
+        next
+    })
+    .context(name)?;
     let end = match done.status {
+        None if is_stopped => End::Stopped,
         None => End::TimeLimit,
         Some(status) => End::from_status(status.code()),
     };
@@ -105,6 +120,7 @@ fn memory_mib(initrd_len_bytes: u64) -> u64 {
 mod tests {
     use super::{End, Machine, boot, memory_mib};
     use crate::guest::qemu::Qemu;
+    use core::ops::ControlFlow;
     use core::time::Duration;
     use std::path::Path;
     use std::process::Command;
@@ -113,7 +129,11 @@ mod tests {
     fn script(text: &str, limit: Duration) -> (End, String) {
         let mut qemu = Command::new("/bin/sh");
         qemu.args(["-c", text]);
-        boot(qemu, limit, &mut |_| {}).unwrap()
+        boot(qemu, limit, &mut |line| match line {
+            "enough" => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        })
+        .unwrap()
     }
 
     #[test]
@@ -133,6 +153,14 @@ mod tests {
         let (end, console) = script(text, Duration::from_millis(300));
         assert_eq!(end, End::TimeLimit);
         assert_eq!(console, "#guest# begin a\n");
+    }
+
+    #[test]
+    fn who_reads_the_console_may_end_it() {
+        let text = "echo a; echo enough; exec tail -f /dev/null";
+        let (end, console) = script(text, Duration::from_secs(60));
+        assert_eq!(end, End::Stopped);
+        assert_eq!(console, "a\nenough\n");
     }
 
     #[test]

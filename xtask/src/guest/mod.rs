@@ -9,7 +9,8 @@
 //! * [`build`], [`initrd`] and [`cpio`]: what is run, and how it gets in;
 //! * [`machine`]: the command line, the time limit and what QEMU's status means;
 //! * [`console`]: reading what comes out;
-//! * [`mod@tier`], [`exec`]: the two users, `cargo xtask test` and `cargo xtask guest`.
+//! * [`program`]: one program in a guest, for [`exec`] (`cargo xtask guest`) and the tasks that compare with Linux;
+//! * [`mod@tier`]: the process tier's tests, for `cargo xtask test`.
 
 mod apt;
 mod build;
@@ -19,10 +20,13 @@ mod exec;
 mod initrd;
 mod kernel;
 mod machine;
+mod program;
 mod qemu;
 mod tier;
 
-pub(crate) use exec::{Args, run};
+pub(crate) use build::program as build_program;
+pub(crate) use exec::{Args, run, say, status};
+pub(crate) use program::{Ended, Guest};
 pub(crate) use tier::tier;
 
 use crate::workspace::Workspace;
@@ -47,7 +51,7 @@ pub(crate) struct Options {
         value_parser = NonEmptyStringValueParser::new()
     )]
     guest_cpu: String,
-    /// A Linux kernel (bzImage) for the guest, instead of the distribution's
+    /// A Linux kernel (bzImage) for the guest, instead of the distribution's, which is kept in target/guest/linux
     #[arg(long, value_name = "FILE", env = "PKEYS_GUEST_KERNEL")]
     guest_kernel: Option<PathBuf>,
     /// Kill the guest after this many seconds

@@ -8,6 +8,7 @@ use crate::test::Report;
 use crate::test::screen::Screen;
 use crate::workspace::Workspace;
 use anyhow::Result;
+use core::ops::ControlFlow;
 use core::time::Duration;
 use guest_init::jobs::Job;
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ pub(crate) fn tier(
     let (end, output) = machine.run(&path, len_bytes, &mut |line| {
         console.line(line);
         screen.doing(console.progress());
+        ControlFlow::Continue(())
     })?;
     let seconds = booted.elapsed().as_secs_f32();
     // Kept also after a good run: which test took long in the guest stands nowhere else.

@@ -6,8 +6,8 @@
 
 use crate::rust_source::{Part, mask, only};
 
-/// The instructions that write a key register.
-const WRITERS: [&str; 2] = ["wrpkru", "wrmsr"];
+/// The instructions that write a key register: XRSTOR, with its variants, loads PKRU among the rest of the state.
+const WRITERS: [&str; 3] = ["wrpkru", "wrmsr", "xrstor"];
 
 /// What such an `asm!` must not promise.
 const FORBIDDEN: [&str; 3] = ["nomem", "readonly", "pure"];
@@ -69,6 +69,14 @@ fn f() {
                 "1: asm! with wrmsr says readonly"
             ]
         );
+    }
+
+    #[test]
+    fn restoring_the_extended_state_writes_rights() {
+        let source = "asm!(\"xrstor64 [{}]\", in(reg) area, options(nostack, readonly))";
+        assert_eq!(broken(source), ["1: asm! with xrstor says readonly"]);
+        let source = "asm!(\"xsave64 [{}]\", \"fxrstor64 [{}]\", options(nostack))";
+        assert_eq!(broken(source), Vec::<String>::new());
     }
 
     #[test]

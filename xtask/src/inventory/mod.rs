@@ -1,4 +1,4 @@
-//! `docs/SAFETY.md` names every file with unsafe code, and `asm!` that changes rights keeps its rules.
+//! `docs/SAFETY.md` names every file with unsafe code, crates that deny it do, and `asm!` that changes rights keeps its rules.
 //!
 //! The document holds a table with a row a file:
 //!
@@ -11,10 +11,11 @@
 //! The first two columns can be counted, and are: a file without a row, a row without a file and a wrong count are
 //! findings, and so is an empty third or fourth cell. `cargo xtask inventory` prints the rows with today's counts, what
 //! was written in the other cells kept, ready to be pasted. What counts as unsafe is said in [`count`], the rule for
-//! `asm!` in [`asm`].
+//! `asm!` in [`asm`], the crates that deny unsafe code in [`denied`].
 
 mod asm;
 mod count;
+mod denied;
 mod table;
 
 use crate::test::Report;
@@ -28,8 +29,8 @@ use std::process::ExitCode;
 
 /// Print the rows of docs/SAFETY.md with today's counts.
 ///
-/// What stands in the other columns is kept. Ends with status 1 when docs/SAFETY.md differs from the sources, or an
-/// asm! that changes rights breaks its rules.
+/// What stands in the other columns is kept. Ends with status 1 when docs/SAFETY.md differs from the sources, an
+/// asm! that changes rights breaks its rules, or a crate that has to deny unsafe code does not.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -37,7 +38,7 @@ pub(crate) struct Args {}
 const DOCUMENT: &str = "docs/SAFETY.md";
 
 /// The folders whose `src` folders are looked through, at any depth.
-const FOLDERS: [&str; 3] = ["crates", "image", "conformance"];
+const FOLDERS: [&str; 4] = ["crates", "image", "conformance", "differential"];
 
 /// A source file's path from the root, and its text.
 type Sources = BTreeMap<String, String>;
@@ -59,7 +60,8 @@ pub(crate) fn run(_: &Args) -> Result<ExitCode> {
     })
 }
 
-/// The tier: two tests, the table and the rules of `asm!`. Without the document the first is skipped.
+/// The tier: three tests, the table, the rules of `asm!` and the crates that deny. Without the document the first is
+/// skipped.
 pub(crate) fn tier(workspace: &Workspace) -> Result<Report> {
     let sources = sources(workspace.root())?;
     let mut report = Report::default();
@@ -72,6 +74,7 @@ pub(crate) fn tier(workspace: &Workspace) -> Result<Report> {
         }
     }
     add(&mut report, &broken);
+    add(&mut report, &denied::findings(&sources));
     Ok(report)
 }
 
@@ -92,6 +95,7 @@ fn add(report: &mut Report, findings: &[String]) {
 fn check(sources: &Sources, document: &str) -> Vec<String> {
     let mut findings = table::compare(&counts(sources), document);
     findings.extend(asm_findings(sources));
+    findings.extend(denied::findings(sources));
     findings
 }
 
@@ -161,7 +165,15 @@ mod tests {
     fn the_sources_are_found() {
         let workspace = Workspace::find().unwrap();
         let sources = sources(workspace.root()).unwrap();
-        assert!(sources.contains_key("crates/core/src/lib.rs"));
+        for path in [
+            "crates/core/src/lib.rs",
+            "crates/kernel/src/lib.rs",
+            "crates/machine/src/lib.rs",
+            "conformance/src/system.rs",
+            "differential/src/main.rs",
+        ] {
+            assert!(sources.contains_key(path), "{path}");
+        }
         assert!(!sources.keys().any(|path| path.starts_with("xtask")));
         assert_eq!(counts(&sources).get("crates/core/src/lib.rs"), None);
     }
@@ -181,6 +193,9 @@ mod tests {
             ("crates/a/tests/y.rs", "unsafe { f() }"),
             ("crates/a/src/notes.md", "unsafe { f() }"),
             ("image/src/main.rs", "fn main() {}"),
+            ("conformance/src/linux/asm.rs", ""),
+            ("differential/src/lib.rs", ""),
+            ("benches/src/main.rs", ""),
         ] {
             let path = root.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -188,7 +203,13 @@ mod tests {
         }
         let sources = sources(root.path()).unwrap();
         let found: Vec<_> = sources.keys().collect();
-        assert_eq!(found, ["crates/a/src/deep/x.rs", "image/src/main.rs"]);
+        let expected = [
+            "conformance/src/linux/asm.rs",
+            "crates/a/src/deep/x.rs",
+            "differential/src/lib.rs",
+            "image/src/main.rs",
+        ];
+        assert_eq!(found.as_slice(), expected.each_ref());
         let findings = check(&sources, "");
         assert_eq!(findings[0], "crates/a/src/deep/x.rs: 1 unsafe, and no row");
     }

@@ -1,14 +1,17 @@
 //! `cargo xtask test`: every test tier there is, and one closing line with the totals.
 //!
-//! The tiers are in [`tier`], the order and choice of them in [`plan`]; [`results`] reads what the test programs print and
-//! [`screen`] shows it. Where the machine has no usable keys the tests say themselves what they leave out, and the tier
-//! `guest` makes up for it: the process tier in a Linux guest that has keys.
+//! The tiers are in [`tier`], the order and choice of them in [`plan`]; [`results`] and [`tap`] read what the test programs
+//! print and [`screen`] shows it. Where the machine has no usable keys the tests say themselves what they leave out, and
+//! the tier `guest` makes up for it: the process tier in a Linux guest that has keys. The tiers `conform` and
+//! `differential`, which hold our kernel against Linux, run their Linux sides in the guest, too.
 
 mod plan;
 pub(crate) mod results;
 pub(crate) mod screen;
+pub(crate) mod tap;
 mod tier;
 
+use crate::differential;
 use crate::guest;
 use crate::keys;
 use crate::workspace::Workspace;
@@ -28,15 +31,17 @@ Examples:
   cargo xtask test --quick window
   cargo xtask test --in-guest --tier guest")]
 pub(crate) struct Args {
-    /// Run the guest tier whatever this machine has
+    /// Run the guest tier, and every other Linux side in the guest, whatever this machine has
     #[arg(long)]
     in_guest: bool,
-    /// Leave out no-pku, release, docs and, unless --in-guest, guest
+    /// Leave out no-pku, release, docs, differential and, unless --in-guest, guest
     #[arg(long, conflicts_with = "tier")]
     quick: bool,
     /// Run only this tier; may be given several times (without it all run, in this order)
     #[arg(long, value_name = "TIER")]
     tier: Vec<Tier>,
+    #[command(flatten)]
+    length: differential::Length,
     #[command(flatten)]
     guest: guest::Options,
     /// Run only tests whose name contains this; tiers without named tests are left out
@@ -74,7 +79,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut failed = Vec::new();
     for tier in tiers {
         screen.begin(tier.name());
-        let report = tier.run(&workspace, args, &mut screen);
+        let report = tier.run(&workspace, args, keys.is_ok(), &screen);
         let report = settle(report, args.filter.is_some());
         total += report.counts;
         if report.counts.failed > 0 {

@@ -26,7 +26,7 @@ impl Screen {
         } else {
             ProgressBar::hidden()
         };
-        if let Ok(style) = ProgressStyle::with_template("{prefix:<10} {spinner} {elapsed} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{prefix:<12} {spinner} {elapsed} {msg}") {
             spinner.set_style(style);
         }
         Self {
@@ -75,10 +75,10 @@ impl Screen {
             .remark
             .as_ref()
             .map_or_else(String::new, |remark| format!(", {remark}"));
-        println!("{:<10} {counts} in {seconds:.1} s{remark}", self.tier);
+        println!("{:<12} {counts} in {seconds:.1} s{remark}", self.tier);
         if has_failed {
             print!("{}", report.output);
-            println!("{:<10} end of the output", self.tier);
+            println!("{:<12} end of the output", self.tier);
         }
     }
 }

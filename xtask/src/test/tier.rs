@@ -2,9 +2,10 @@
 
 use super::results::{Counts, Tally};
 use super::screen::Screen;
-use super::{Args, Report};
+use super::{Args, Report, plan};
+use crate::conform::{self, Linux};
 use crate::workspace::Workspace;
-use crate::{capture, guest, inventory, shape};
+use crate::{capture, differential, guest, inventory, no_std, shape};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::process::Command;
@@ -17,10 +18,12 @@ pub(super) enum Tier {
     Fmt,
     /// Dependencies between the crates point one way
     Shape,
-    /// docs/SAFETY.md names every file with unsafe code; asm! on rights keeps its rules
+    /// docs/SAFETY.md names every file with unsafe code, crates that deny it do; asm! on rights keeps its rules
     Inventory,
     /// cargo clippy, warnings are errors
     Lint,
+    /// What a kernel takes needs neither the standard library nor the C library
+    NoStd,
     /// cargo test
     Debug,
     /// The library and the command line, with the probe forced to say no
@@ -29,8 +32,12 @@ pub(super) enum Tier {
     Release,
     /// cargo doc, warnings are errors
     Docs,
+    /// The catalogue of the keys' ABI, on our kernel and on Linux
+    Conform,
     /// The process tier in a Linux guest with keys; by itself only where this machine has none
     Guest,
+    /// Random programs on our kernel and on Linux
+    Differential,
 }
 
 /// A call of cargo: its arguments, none of which has a blank in it, and what it finds in its environment.
@@ -62,11 +69,14 @@ impl Tier {
             Self::Shape => "shape",
             Self::Inventory => "inventory",
             Self::Lint => "lint",
+            Self::NoStd => "no-std",
             Self::Debug => "debug",
             Self::NoPku => "no-pku",
             Self::Release => "release",
             Self::Docs => "docs",
+            Self::Conform => "conform",
             Self::Guest => "guest",
+            Self::Differential => "differential",
         }
     }
 
@@ -76,6 +86,11 @@ impl Tier {
             self,
             Self::Debug | Self::NoPku | Self::Release | Self::Guest
         )
+    }
+
+    /// Whether it compares with Linux, wherever there is one with keys.
+    pub(super) fn has_linux_side(self) -> bool {
+        matches!(self, Self::Conform | Self::Differential)
     }
 
     /// The calls of cargo it consists of; none for what this program does itself.
@@ -114,7 +129,12 @@ impl Tier {
                     env: STRICT_DOCS,
                 },
             ],
-            Self::Shape | Self::Inventory | Self::Guest => &[],
+            Self::Shape
+            | Self::Inventory
+            | Self::NoStd
+            | Self::Conform
+            | Self::Guest
+            | Self::Differential => &[],
         }
     }
 
@@ -123,11 +143,22 @@ impl Tier {
         self,
         workspace: &Workspace,
         args: &Args,
-        screen: &mut Screen,
+        has_keys: bool,
+        screen: &Screen,
     ) -> Result<Report> {
+        let linux = plan::linux(args, has_keys);
         match (self, self.calls()) {
             (Self::Shape, _) => Ok(findings(&shape::check(&workspace.metadata))),
             (Self::Inventory, _) => inventory::tier(workspace),
+            (Self::NoStd, _) => no_std::tier(workspace, &|what| screen.doing(what)),
+            (Self::Conform, _) => conform::tier(workspace, &args.guest, linux, screen),
+            (Self::Differential, _) => differential::tier(
+                workspace,
+                &args.guest,
+                args.length,
+                linux != Linux::Here,
+                screen,
+            ),
             (Self::Guest, _) => guest::tier(workspace, &args.guest, args.filter.as_deref(), screen),
             (_, [call]) if self.has_named_tests() => {
                 run_tests(workspace, call, args.filter.as_deref(), screen)
