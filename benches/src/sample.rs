@@ -74,16 +74,32 @@ impl Rounds {
 /// One variant: runs so many iterations.
 pub(crate) type Variant<'a> = &'a mut dyn FnMut(u32);
 
+/// One variant that other threads have a part in: runs so many iterations and says how many there were with theirs.
+pub(crate) type Joint<'a> = &'a mut dyn FnMut(u32) -> u64;
+
 /// Runs the variants in turn. The first round warms up and is not counted.
 pub(crate) fn compare(rounds: usize, iterations: u32, variants: &mut [Variant<'_>]) -> Rounds {
+    take_turns(rounds, variants, |variant| {
+        variant(iterations);
+        u64::from(iterations)
+    })
+}
+
+/// As [`compare`], for variants that several threads work at. Cycles for one iteration are then elapsed ones: the less,
+/// the more all threads together get done.
+pub(crate) fn compare_joint(rounds: usize, iterations: u32, variants: &mut [Joint<'_>]) -> Rounds {
+    take_turns(rounds, variants, |variant| variant(iterations))
+}
+
+fn take_turns<V>(rounds: usize, variants: &mut [V], run: impl Fn(&mut V) -> u64) -> Rounds {
     let mut cycles = vec![Vec::with_capacity(rounds); variants.len()];
     for round in 0..=rounds {
         for (variant, cycles) in variants.iter_mut().zip(&mut cycles) {
             let start = now();
-            variant(iterations);
+            let iterations = run(variant);
             let end = now();
             if round > 0 {
-                cycles.push((end - start) as f64 / f64::from(iterations));
+                cycles.push((end - start) as f64 / iterations as f64);
             }
         }
     }
@@ -103,25 +119,37 @@ fn now() -> u64 {
 
 /// Keeps the process on the CPU that it is on: cycles of two CPUs are not compared.
 pub(crate) fn pin_to_one_cpu() {
-    // SAFETY: a set of zeros is empty.
-    let mut set: libc::cpu_set_t = unsafe { core::mem::zeroed() };
-    // SAFETY: takes nothing.
-    let cpu = unsafe { libc::sched_getcpu() };
-    // SAFETY: a set of this function's own.
-    unsafe { libc::CPU_SET(usize::try_from(cpu).unwrap_or(0), &mut set) };
+    let here = this_cpu();
     // Where it is refused, the spread shows it.
-    // SAFETY: the set has the size that is said.
-    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+    run_on(|cpu| cpu == here);
 }
 
-/// Lets a thread run on any CPU again, away from the one that is measured on.
+/// Lets a thread run on any CPU again.
 pub(crate) fn unpin() {
+    run_on(|_| true);
+}
+
+/// Lets a thread run on any CPU but one. Where there is no other, it stays.
+pub(crate) fn unpin_away_from(cpu: usize) {
+    run_on(|other| other != cpu);
+}
+
+/// The CPU that this thread is on.
+pub(crate) fn this_cpu() -> usize {
+    // SAFETY: takes nothing.
+    let cpu = unsafe { libc::sched_getcpu() };
+    usize::try_from(cpu).unwrap_or(0)
+}
+
+/// Lets this thread run on these CPUs. Those that are not there are passed over; where none is left, all stays.
+fn run_on(is_allowed: impl Fn(usize) -> bool) {
     // SAFETY: a set of zeros is empty.
     let mut set: libc::cpu_set_t = unsafe { core::mem::zeroed() };
-    for cpu in 0..usize::try_from(libc::CPU_SETSIZE).unwrap_or(0) {
+    let all = 0..usize::try_from(libc::CPU_SETSIZE).unwrap_or(0);
+    for cpu in all.filter(|cpu| is_allowed(*cpu)) {
         // SAFETY: a set of this function's own.
         unsafe { libc::CPU_SET(cpu, &mut set) };
     }
-    // SAFETY: the set has the size that is said; CPUs that are not there are passed over.
+    // SAFETY: the set has the size that is said.
     unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
 }
