@@ -13,7 +13,8 @@ use std::process::{ExitCode, Stdio};
 
 /// Measure the promised figures and hold them against their bars.
 ///
-/// Exit status: 0 when every bar is met, 1 when one is not, 3 where there are no protection keys.
+/// Exit status: 0 when every bar is met, 1 when one is not, 3 when those that were measured are met and others need
+/// protection keys, which there are not.
 ///
 /// Example: cargo xtask bars window nested
 #[derive(Debug, clap::Args)]
@@ -88,7 +89,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match status.code() {
         Some(0) if is_every_bar_met => Ok(ExitCode::SUCCESS),
         Some(0 | 1) => Ok(ExitCode::FAILURE),
-        Some(3) => Ok(ExitCode::from(3)),
+        Some(3) if is_every_bar_met => Ok(ExitCode::from(3)),
+        Some(3) => Ok(ExitCode::FAILURE),
         _ => bail!("the measuring program ended with {status}"),
     }
 }

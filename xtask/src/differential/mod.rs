@@ -224,7 +224,7 @@ fn in_guest(
     said: &mut dyn FnMut(&str),
 ) -> Result<Verdict> {
     let program = guest::build_program(workspace, PACKAGE, PROGRAM, shown.doing)?;
-    let guest = Guest::prepare(workspace, options, shown.note, shown.doing)?;
+    let guest = Guest::prepare(workspace, options, shown.note, shown.doing)?.with_one_cpu();
     let mut nr_rounds = 0;
     let mut linux = |args: &[String], on_line: rounds::OnLine<'_>| -> Result<Ended> {
         nr_rounds += 1;

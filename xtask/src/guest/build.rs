@@ -13,10 +13,13 @@ use std::process::Command;
 
 /// The packages whose tests belong to the process tier, in the order of running. `pkeys-core` is not among them: pure
 /// values are the same without keys, and its exhaustive tests take minutes where a CPU is emulated.
-const PACKAGES: [&str; 2] = ["pkeys-arch", "pkeys"];
+const PACKAGES: [&str; 3] = ["pkeys-arch", "pkeys-machine", "pkeys"];
 
 /// Test targets that need more than a kernel: a compiler.
 const LEFT_OUT: [&str; 1] = ["compile_fail"];
+
+/// Packages of which one test target alone is about real keys.
+const ONLY: [(&str, &str); 1] = [("pkeys-machine", "silicon")];
 
 /// The only target.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -138,6 +141,12 @@ fn choose(artifacts: Vec<Artifact>, profile: Profile, packages: &[Package]) -> B
                 .iter()
                 .find(|package| package.manifest_path == artifact.manifest_path)
                 .map_or("?", |package| package.name.as_str());
+            if ONLY
+                .iter()
+                .any(|(name, only)| *name == package && *only != target.name)
+            {
+                continue;
+            }
             let tests = if target.is_test() {
                 format!("tests/{}", target.name)
             } else {

@@ -77,6 +77,7 @@ impl Options {
             qemu,
             kernel,
             cpu: self.guest_cpu.clone(),
+            nr_cpus: machine::CPUS,
             limit: self.time_limit,
         })
     }

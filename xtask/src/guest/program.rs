@@ -62,6 +62,12 @@ impl Guest {
         })
     }
 
+    /// A guest with one CPU: for a program whose threads go in lock step. An idle CPU costs time under emulation.
+    pub(crate) fn with_one_cpu(mut self) -> Self {
+        self.machine.nr_cpus = 1;
+        self
+    }
+
     /// Boots, runs the program and gives how it ended; `on_line` sees what it prints, and may break off.
     pub(crate) fn run(
         &self,
