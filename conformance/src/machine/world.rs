@@ -252,7 +252,7 @@ fn start<'w, 'm>(world: &'w World<'m>) -> Thread<'w, 'm> {
     let slot = slots.take();
     let pid = world
         .kernel
-        .start(UserRegs::new(ENTRY, STACK_TOP))
+        .start(world.processor(0), UserRegs::new(ENTRY, STACK_TOP))
         .expect("the first process");
     let mut thread = Thread::new(world, [pid, pid], 0, slot, slots);
     thread.come_back();

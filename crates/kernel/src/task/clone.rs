@@ -18,9 +18,9 @@ use crate::abi::task::{
     CLONE_THREAD, CLONE_UNTRACED, CLONE_VFORK, CLONE_VM, CSIGNAL,
 };
 use crate::files::Files;
+use crate::hardware::Cpu as _;
 use crate::kernel::{Here, Kernel};
 use crate::keys::ThreadKeys;
-use crate::memory::Space;
 use crate::memory::layout::TASK_SIZE;
 use crate::platform::Platform;
 use crate::signal::AltStack;
@@ -28,6 +28,7 @@ use crate::signal::action::Actions;
 use crate::signal::xstate::ExtendedState;
 use crate::task::UserRegs;
 use crate::task::process::Process;
+use crate::task::processor::Processor;
 use crate::task::table::{ProcessEntry, Tasks};
 use crate::task::thread::{IdWords, Thread, ThreadStart};
 
@@ -90,13 +91,13 @@ impl CloneArgs {
 
 impl<P: Platform> Kernel<P> {
     /// Makes the first process, or another one without a parent: with an address space in which nothing is mapped, and
-    /// one thread of the same number, ready to run.
+    /// one thread of the same number, ready to run. The CPU says whether there are keys.
     ///
     /// # Errors
     ///
     /// [`Errno::NoMemory`], [`Errno::Again`] if there are too many threads.
-    pub fn start(&self, regs: UserRegs) -> Result<i32, Errno> {
-        let space = Arc::new(Space::new(self.pool.clone())?);
+    pub fn start(&self, processor: &Processor<P>, regs: UserRegs) -> Result<i32, Errno> {
+        let space = Arc::new(self.new_space(processor.cpu().has_pku())?);
         let start = ThreadStart {
             keys: ThreadKeys::new(self.config.init_pkru),
             regs,

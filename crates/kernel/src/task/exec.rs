@@ -19,7 +19,7 @@ use crate::abi::signal::SIGCHLD;
 use crate::hardware::Cpu;
 use crate::kernel::{Here, Kernel};
 use crate::keys::ThreadKeys;
-use crate::memory::Space;
+use crate::memory::{Caller, Space};
 use crate::platform::{Image, Platform, Program, SpaceOf};
 use crate::signal::xstate::ExtendedState;
 use crate::signal::{SigInfo, Signo, Target};
@@ -72,16 +72,34 @@ impl<P: Platform> Kernel<P> {
         here: &Here<'_, P>,
         program: &Program,
     ) -> Result<(Arc<SpaceOf<P>>, Image), Errno> {
-        let space = Space::new(self.pool.clone())?;
-        // A mapping that is execute-only closes its key on whoever makes it, which is not this program's.
+        let space = self.new_space(here.caller().cpu.has_pku())?;
+        // A mapping that is execute-only closes its key on whoever makes it, which is not this program's. So the work is
+        // done with keys of its own, which the watchdog knows nothing of, and the register is put back.
+        let keys = ThreadKeys::new(self.config.init_pkru);
         let before = here.register().map(|register| register.read());
-        let loaded = self.platform.load(&here.caller(), &space, program);
+        let loader = Caller {
+            keys: &keys,
+            ..here.caller()
+        };
+        here.processor.set_opened(true);
+        let loaded = self.platform.load(&loader, &space, program);
         if let (Some(register), Some(before)) = (here.register(), before)
             && register.read() != before
         {
             register.write(before);
         }
+        here.processor.set_opened(false);
         loaded.map(|image| (Arc::new(space), image))
+    }
+
+    /// An address space for a program, on a CPU with keys or without.
+    pub(super) fn new_space(&self, has_pku: bool) -> Result<SpaceOf<P>, Errno> {
+        let pool = self.pool.clone();
+        if has_pku {
+            Space::new(pool)
+        } else {
+            Space::without_keys(pool)
+        }
     }
 
     /// Ends all other threads of the process. `false` says that some of them run elsewhere, and will wake the caller.

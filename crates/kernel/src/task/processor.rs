@@ -21,7 +21,8 @@ pub struct Processor<P: Platform> {
     cpu: P::Cpu,
     running: RefCell<Option<Running<P>>>,
     active: RefCell<Option<Arc<SpaceOf<P>>>>,
-    /// Whether the kernel has opened all keys for a moment, to write a signal frame.
+    /// Whether the register is not the thread's for a moment: a signal frame is written with all keys open, or a program
+    /// is loaded.
     is_opened: Cell<bool>,
 }
 

@@ -191,7 +191,8 @@ impl<'m> World<'m> {
             kernel,
             machine,
         };
-        let pid = world.kernel.start(UserRegs::new(CODE, STACK_TOP)).unwrap();
+        let start = UserRegs::new(CODE, STACK_TOP);
+        let pid = world.kernel.start(&world.cpus[0].processor, start).unwrap();
         world.run(0, pid);
         for addr in [SCRATCH, STACK] {
             world.map(0, addr, 16);
