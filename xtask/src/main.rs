@@ -6,6 +6,7 @@
 //! * `test` - every test tier there is, and one closing line with the totals;
 //! * `conform` - the catalogue of the keys' ABI, on Linux and on our kernel;
 //! * `differential` - random programs on Linux and on our kernel, which have to agree;
+//! * `boot` - the kernel image under QEMU;
 //! * `bars` - the figures that the project promises, measured and held against their bars;
 //! * `guest` - one program in the Linux guest in which tests run where the machine has no usable keys;
 //! * `shape` - dependencies between the crates point one way;
@@ -13,6 +14,7 @@
 
 mod artifacts;
 mod bars;
+mod boot;
 mod capture;
 mod conform;
 mod differential;
@@ -43,6 +45,7 @@ enum Task {
     Conform(conform::Args),
     Differential(differential::Args),
     Guest(guest::Args),
+    Boot(boot::Args),
     Shape(shape::Args),
     Inventory(inventory::Args),
     Bars(bars::Args),
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Conform(args) => conform::run(&args),
         Task::Differential(args) => differential::run(&args),
         Task::Guest(args) => guest::run(&args),
+        Task::Boot(args) => boot::run(&args),
         Task::Shape(args) => shape::run(&args),
         Task::Inventory(args) => inventory::run(&args),
         Task::Bars(args) => bars::run(&args),
@@ -82,7 +86,7 @@ mod tests {
 
     #[test]
     fn bad_arguments_are_refused() {
-        let cases: [(&[&str], ErrorKind); 13] = [
+        let cases: [(&[&str], ErrorKind); 15] = [
             (&[], ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             (&["tset"], ErrorKind::InvalidSubcommand),
             (&["test", "--tier", "nope"], ErrorKind::InvalidValue),
@@ -100,6 +104,8 @@ mod tests {
             (&["guest"], ErrorKind::MissingRequiredArgument),
             (&["conform", "--on", "windows"], ErrorKind::InvalidValue),
             (&["test", "--steps", "0"], ErrorKind::ValueValidation),
+            (&["boot", "--smp", "0"], ErrorKind::ValueValidation),
+            (&["boot", "--test", ""], ErrorKind::InvalidValue),
             (&["differential", "linux"], ErrorKind::UnknownArgument),
             (
                 &["guest", "--exec", "p", "--guest-cpu", ""],

@@ -81,7 +81,7 @@ type Edge = (String, String);
 
 /// Runs the task.
 pub(crate) fn run(_: &Args) -> Result<ExitCode> {
-    let findings = check(&Workspace::find()?.metadata);
+    let findings = check(&Workspace::find()?)?;
     if findings.is_empty() {
         println!("every dependency points one way");
         return Ok(ExitCode::SUCCESS);
@@ -92,15 +92,16 @@ pub(crate) fn run(_: &Args) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// What is wrong in the workspace, a line each.
-pub(crate) fn check(metadata: &Metadata) -> Vec<String> {
-    let members: Vec<String> = metadata
-        .workspace_packages()
+/// What is wrong in the workspace and in the kernel image's, a line each.
+pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
+    let image = workspace.image_metadata()?;
+    let packages = [&workspace.metadata, &image].map(Metadata::workspace_packages);
+    let packages = packages.concat();
+    let members: Vec<String> = packages
         .iter()
         .map(|package| package.name.to_string())
         .collect();
-    let edges: Vec<Edge> = metadata
-        .workspace_packages()
+    let edges: Vec<Edge> = packages
         .iter()
         .flat_map(|package| {
             package
@@ -110,7 +111,7 @@ pub(crate) fn check(metadata: &Metadata) -> Vec<String> {
                 .map(|dependency| (package.name.to_string(), dependency.name.clone()))
         })
         .collect();
-    judge(&members, &edges)
+    Ok(judge(&members, &edges))
 }
 
 /// The check, apart from cargo.
@@ -212,7 +213,7 @@ mod tests {
     #[test]
     fn the_workspace_has_its_shape() {
         let workspace = Workspace::find().unwrap();
-        assert_eq!(check(&workspace.metadata), Vec::<String>::new());
+        assert_eq!(check(&workspace).unwrap(), Vec::<String>::new());
     }
 
     #[test]

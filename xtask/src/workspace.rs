@@ -16,6 +16,9 @@ const NOT_OURS: [&str; 6] = [
     "CARGO_BUILD_TARGET_DIR",
 ];
 
+/// The kernel image's folder, and that of what is built of it.
+const IMAGE: &str = "image";
+
 /// The workspace that this program was built from.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -35,6 +38,15 @@ impl Workspace {
             .exec()
             .context("cargo metadata")?;
         Ok(Self { metadata })
+    }
+
+    /// The same of the kernel image, which is a workspace of its own.
+    pub(crate) fn image_metadata(&self) -> Result<Metadata> {
+        MetadataCommand::new()
+            .current_dir(self.root().join(IMAGE))
+            .no_deps()
+            .exec()
+            .context("cargo metadata of the image")
     }
 
     /// The folder of the workspace's `Cargo.toml`.
@@ -64,6 +76,15 @@ impl Workspace {
             cargo.env_remove(name);
         }
         cargo.env("CARGO_TARGET_DIR", target);
+        cargo
+    }
+
+    /// The same for the kernel image, which is a workspace of its own. It runs in the image's folder: by that cargo finds the
+    /// flags that a kernel is compiled with.
+    pub(crate) fn image_cargo(&self) -> Command {
+        let target = self.metadata.target_directory.as_std_path().join(IMAGE);
+        let mut cargo = self.plain_cargo(&target);
+        cargo.current_dir(self.root().join(IMAGE));
         cargo
     }
 }

@@ -27,6 +27,7 @@ mod tier;
 pub(crate) use build::program as build_program;
 pub(crate) use exec::{Args, run, say, status};
 pub(crate) use program::{Ended, Guest};
+pub(crate) use qemu::{Qemu, find_or_install as find_qemu};
 pub(crate) use tier::tier;
 
 use crate::workspace::Workspace;
@@ -84,7 +85,7 @@ impl Options {
 }
 
 /// Reads a time limit of at least a second.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(0) => Err("at least one second".into()),
         Ok(seconds) => Ok(Duration::from_secs(seconds)),

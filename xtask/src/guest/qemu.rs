@@ -33,7 +33,7 @@ const FIRMWARE: [&str; 3] = ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipx
 
 /// A QEMU that can be started.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Qemu {
+pub(crate) enum Qemu {
     /// Installed, with everything where it expects it.
     Installed(PathBuf),
     /// Unpacked below this folder, which it does not know of.
@@ -42,7 +42,7 @@ pub(super) enum Qemu {
 
 impl Qemu {
     /// The command that starts it, without arguments of ours.
-    pub(super) fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         match self {
             Self::Installed(program) => Command::new(program),
             Self::Unpacked(root) => {
@@ -67,7 +67,7 @@ fn libraries(root: &Path) -> OsString {
 }
 
 /// Finds QEMU; where there is none, gets it into `dir` or the system.
-pub(super) fn find_or_install(dir: &Path, note: &dyn Fn(&str)) -> Result<Qemu> {
+pub(crate) fn find_or_install(dir: &Path, note: &dyn Fn(&str)) -> Result<Qemu> {
     let unpacked = dir.join("qemu");
     if let Some(program) = apt::on_path(PROGRAM) {
         return Ok(Qemu::Installed(program));

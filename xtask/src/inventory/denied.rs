@@ -7,12 +7,14 @@ use super::Sources;
 use crate::rust_source::{Part, only};
 
 /// The roots, from the workspace's root.
-const ROOTS: [&str; 5] = [
+const ROOTS: [&str; 7] = [
     "crates/cli/src/main.rs",
     "crates/core/src/lib.rs",
     "crates/kernel/src/lib.rs",
     "crates/machine/src/lib.rs",
     "crates/pkeys/src/lib.rs",
+    "image/src/lib.rs",
+    "image/src/main.rs",
 ];
 
 /// What a root says: one of these.

@@ -28,7 +28,9 @@ pub(super) fn tiers(args: &Args, has_keys: bool) -> Vec<Tier> {
         }
         match tier {
             Tier::Guest => args.in_guest || (!has_keys && !args.quick),
-            Tier::NoPku | Tier::Release | Tier::Docs | Tier::Differential => !args.quick,
+            Tier::NoPku | Tier::Release | Tier::Docs | Tier::Boot | Tier::Differential => {
+                !args.quick
+            }
             _ => true,
         }
     };
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_guest_stands_in_for_missing_keys() {
-        let all = "fmt shape inventory lint no-std debug no-pku release docs conform";
+        let all = "fmt shape inventory lint no-std debug no-pku release docs conform boot";
         assert_eq!(plan("", true), format!("{all} differential"));
         assert_eq!(plan("", false), format!("{all} guest differential"));
         assert_eq!(plan("--in-guest", true), plan("", false));

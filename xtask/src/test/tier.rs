@@ -5,7 +5,7 @@ use super::screen::Screen;
 use super::{Args, Report, plan};
 use crate::conform::{self, Linux};
 use crate::workspace::Workspace;
-use crate::{capture, differential, guest, inventory, no_std, shape};
+use crate::{boot, capture, differential, guest, inventory, no_std, shape};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::process::Command;
@@ -34,14 +34,26 @@ pub(super) enum Tier {
     Docs,
     /// The catalogue of the keys' ABI, on our kernel and on Linux
     Conform,
+    /// The kernel image under QEMU: its cases, what it refuses, what must end it
+    Boot,
     /// The process tier in a Linux guest with keys; by itself only where this machine has none
     Guest,
     /// Random programs on our kernel and on Linux
     Differential,
 }
 
-/// A call of cargo: its arguments, none of which has a blank in it, and what it finds in its environment.
+/// The workspace that a call of cargo is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The one at the root.
+    Root,
+    /// The kernel image, which has its own.
+    Image,
+}
+
+/// A call of cargo: where, its arguments, none of which has a blank in it, and what it finds in its environment.
 struct Call {
+    place: Place,
     args: &'static str,
     env: Option<(&'static str, &'static str)>,
 }
@@ -55,7 +67,10 @@ const NO_PKU: Option<(&str, &str)> = Some(("PKEYS_TEST_NO_PKU", "1"));
 impl Call {
     /// The command.
     fn command(&self, workspace: &Workspace) -> Command {
-        let mut cargo = workspace.cargo();
+        let mut cargo = match self.place {
+            Place::Root => workspace.cargo(),
+            Place::Image => workspace.image_cargo(),
+        };
         cargo.args(self.args.split_whitespace()).envs(self.env);
         cargo
     }
@@ -75,6 +90,7 @@ impl Tier {
             Self::Release => "release",
             Self::Docs => "docs",
             Self::Conform => "conform",
+            Self::Boot => "boot",
             Self::Guest => "guest",
             Self::Differential => "differential",
         }
@@ -96,23 +112,49 @@ impl Tier {
     /// The calls of cargo it consists of; none for what this program does itself.
     fn calls(self) -> &'static [Call] {
         match self {
-            Self::Fmt => &[Call {
-                args: "fmt --all --check",
-                env: None,
-            }],
-            Self::Lint => &[Call {
-                args: "clippy --workspace --all-targets -- -D warnings",
-                env: None,
-            }],
-            Self::Debug => &[Call {
-                args: "test --workspace --no-fail-fast",
-                env: None,
-            }],
+            Self::Fmt => &[
+                Call {
+                    place: Place::Root,
+                    args: "fmt --all --check",
+                    env: None,
+                },
+                Call {
+                    place: Place::Image,
+                    args: "fmt --check",
+                    env: None,
+                },
+            ],
+            Self::Lint => &[
+                Call {
+                    place: Place::Root,
+                    args: "clippy --workspace --all-targets -- -D warnings",
+                    env: None,
+                },
+                Call {
+                    place: Place::Image,
+                    args: "clippy --all-targets -- -D warnings",
+                    env: None,
+                },
+            ],
+            Self::Debug => &[
+                Call {
+                    place: Place::Root,
+                    args: "test --workspace --no-fail-fast",
+                    env: None,
+                },
+                Call {
+                    place: Place::Image,
+                    args: "test --lib",
+                    env: None,
+                },
+            ],
             Self::Release => &[Call {
+                place: Place::Root,
                 args: "test --workspace --no-fail-fast --release",
                 env: None,
             }],
             Self::NoPku => &[Call {
+                place: Place::Root,
                 args: "test --package=pkeys --package=pkeys-cli --no-fail-fast --release \
                        --features=pkeys/no-pku,pkeys-cli/no-pku",
                 env: NO_PKU,
@@ -121,11 +163,18 @@ impl Tier {
             // time. One after the other, the library's stay.
             Self::Docs => &[
                 Call {
+                    place: Place::Root,
                     args: "doc --no-deps --package=pkeys-cli",
                     env: STRICT_DOCS,
                 },
                 Call {
+                    place: Place::Root,
                     args: "doc --no-deps --workspace --exclude=pkeys-cli",
+                    env: STRICT_DOCS,
+                },
+                Call {
+                    place: Place::Image,
+                    args: "doc --no-deps --lib",
                     env: STRICT_DOCS,
                 },
             ],
@@ -133,6 +182,7 @@ impl Tier {
             | Self::Inventory
             | Self::NoStd
             | Self::Conform
+            | Self::Boot
             | Self::Guest
             | Self::Differential => &[],
         }
@@ -148,10 +198,11 @@ impl Tier {
     ) -> Result<Report> {
         let linux = plan::linux(args, has_keys);
         match (self, self.calls()) {
-            (Self::Shape, _) => Ok(findings(&shape::check(&workspace.metadata))),
+            (Self::Shape, _) => Ok(findings(&shape::check(workspace)?)),
             (Self::Inventory, _) => inventory::tier(workspace),
             (Self::NoStd, _) => no_std::tier(workspace, &|what| screen.doing(what)),
             (Self::Conform, _) => conform::tier(workspace, &args.guest, linux, screen),
+            (Self::Boot, _) => boot::tier(workspace, screen),
             (Self::Differential, _) => differential::tier(
                 workspace,
                 &args.guest,
@@ -160,8 +211,8 @@ impl Tier {
                 screen,
             ),
             (Self::Guest, _) => guest::tier(workspace, &args.guest, args.filter.as_deref(), screen),
-            (_, [call]) if self.has_named_tests() => {
-                run_tests(workspace, call, args.filter.as_deref(), screen)
+            (_, calls) if self.has_named_tests() => {
+                run_tests(workspace, calls, args.filter.as_deref(), screen)
             }
             (_, calls) => run_check(workspace, calls, screen),
         }
@@ -187,36 +238,42 @@ fn run_check(workspace: &Workspace, calls: &[Call], screen: &Screen) -> Result<R
     Ok(report)
 }
 
-/// Runs a `cargo test` and sums what its programs say.
+/// Runs calls of `cargo test` and sums what its programs say.
 fn run_tests(
     workspace: &Workspace,
-    call: &Call,
+    calls: &[Call],
     filter: Option<&str>,
     screen: &Screen,
 ) -> Result<Report> {
-    let mut cargo = call.command(workspace);
-    if let Some(filter) = filter {
-        cargo.args(["--", filter]);
-    }
-    let mut tally = Tally::default();
-    let done = capture::run(cargo, None, &mut |line| {
-        tally.cargo_line(line);
-        match tally.current() {
-            Some(name) => screen.doing(format!("{} tests, {name}", tally.seen())),
-            None => screen.doing(line.trim()),
+    let mut report = Report::default();
+    let mut crashed = Vec::new();
+    for call in calls {
+        let mut cargo = call.command(workspace);
+        if let Some(filter) = filter {
+            cargo.args(["--", filter]);
         }
-    })
-    .context("cargo")?;
-    let (mut counts, crashed) = tally.finish();
-    if !done.is_success() && counts.failed == 0 {
-        // It did not compile, or a program ended badly after it had said that all was well.
-        counts += Counts::failure();
+        let mut tally = Tally::default();
+        let done = capture::run(cargo, None, &mut |line| {
+            tally.cargo_line(line);
+            match tally.current() {
+                Some(name) => screen.doing(format!("{} tests, {name}", tally.seen())),
+                None => screen.doing(line.trim()),
+            }
+        })
+        .context("cargo")?;
+        let (mut counts, unreported) = tally.finish();
+        if !done.is_success() && counts.failed == 0 {
+            // It did not compile, or a program ended badly after it had said that all was well.
+            counts += Counts::failure();
+        }
+        report.counts += counts;
+        report.output.push_str(&done.output);
+        crashed.extend(unreported);
     }
-    Ok(Report {
-        counts,
-        remark: (!crashed.is_empty()).then(|| format!("without a result: {}", crashed.join(", "))),
-        output: done.output,
-    })
+    if !crashed.is_empty() {
+        report.remark = Some(format!("without a result: {}", crashed.join(", ")));
+    }
+    Ok(report)
 }
 
 /// The report of a check that this program makes itself: one test, failed when there is a finding.

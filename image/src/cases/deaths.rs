@@ -1,0 +1,82 @@
+//! Cases that end the kernel, each run by name: the image must end with the status of a stopped kernel, or of a panic, and a
+//! report. One that returns has failed.
+
+#![allow(unsafe_code, reason = "does what a kernel must not do")]
+
+extern crate alloc;
+
+use alloc::string::ToString;
+use core::hint::black_box;
+use core::ptr;
+
+use pkeys_core::{Pkey, Rights};
+
+use super::keyed::Keyed;
+use super::{Case, Outcome, case};
+
+pub(super) const CASES: &[Case] = &[
+    case("die-stray-write", stray_write),
+    case("die-stray-read", stray_read),
+    case("die-write-with-read-grant", write_with_read_grant),
+    case("die-null", null),
+    case("die-invalid-opcode", invalid_opcode),
+    case("die-stack-overflow", stack_overflow),
+    case("die-panic", panics),
+];
+
+fn went_through() -> Outcome {
+    Err("it went through".to_string())
+}
+
+fn page() -> Result<Keyed, &'static str> {
+    Keyed::new(Pkey::truncate(5))
+}
+
+fn stray_write() -> Outcome {
+    page()?.store_without_fixup(1);
+    went_through()
+}
+
+fn stray_read() -> Outcome {
+    black_box(page()?.load_without_fixup());
+    went_through()
+}
+
+fn write_with_read_grant() -> Outcome {
+    let page = page()?;
+    page.granted(Rights::ReadOnly, || page.store_without_fixup(1));
+    went_through()
+}
+
+fn null() -> Outcome {
+    let word: *const u64 = ptr::without_provenance(8);
+    // SAFETY: not sound, which is the point: nothing is mapped there, and the processor stops it.
+    unsafe {
+        core::arch::asm!("mov rax, [{}]", in(reg) word, out("rax") _, options(nostack, readonly))
+    };
+    went_through()
+}
+
+fn invalid_opcode() -> Outcome {
+    // SAFETY: raises #UD and nothing else.
+    unsafe { core::arch::asm!("ud2", options(nomem, nostack)) };
+    went_through()
+}
+
+/// Touches each page of the stack from its top down, and the one behind it.
+fn stack_overflow() -> Outcome {
+    #[inline(never)]
+    fn deeper(level: u64) -> u64 {
+        let room = black_box([level; 400]);
+        if level == u64::MAX {
+            return 0;
+        }
+        deeper(black_box(level + 1)) + room[3]
+    }
+    black_box(deeper(0));
+    went_through()
+}
+
+fn panics() -> Outcome {
+    panic!("as asked for")
+}

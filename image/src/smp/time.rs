@@ -1,0 +1,85 @@
+//! Time: how fast the counters of the CPU run.
+//!
+//! Neither the time-stamp counter nor the timer of the local APIC says how fast it is. Both are measured once against the old
+//! timer chip, whose 1193182 Hz are the same in every PC.
+
+#![allow(unsafe_code, reason = "ports of the timer chip")]
+
+use core::hint;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::apic;
+use crate::cpu::{port, registers};
+
+/// The chip's frequency.
+const CHIP_HZ: u64 = 1_193_182;
+/// How long is measured, in microseconds.
+const SAMPLE_US: u64 = 1000;
+/// How often. An emulator loses the CPU now and then, which only ever makes a sample longer: the shortest counts.
+const SAMPLES: usize = 4;
+
+/// The gate of the chip's third counter (bit 0), and its output (bit 5).
+const GATE: u16 = 0x61;
+const COUNTER: u16 = 0x42;
+const MODE: u16 = 0x43;
+/// The third counter, both bytes, one shot.
+const ONE_SHOT: u8 = 0b1011_0000;
+
+static TSC_PER_MS: AtomicU64 = AtomicU64::new(1_000_000);
+static COUNTS_PER_MS: AtomicU32 = AtomicU32::new(1000);
+
+/// Measures, once.
+pub(crate) fn start() {
+    let samples: [_; SAMPLES] = core::array::from_fn(|_| sample());
+    let per_ms = |amount: u64| (amount * 1000 / SAMPLE_US).max(1);
+    let ticks = samples.iter().map(|sample| sample.0).min().unwrap_or(1);
+    let counts = samples.iter().map(|sample| sample.1).min().unwrap_or(1);
+    TSC_PER_MS.store(per_ms(ticks), Relaxed);
+    COUNTS_PER_MS.store(u32::try_from(per_ms(counts)).unwrap_or(u32::MAX), Relaxed);
+}
+
+/// How far the time-stamp counter and the local timer get while the chip counts one sample.
+fn sample() -> (u64, u64) {
+    let [low, high, ..] = (CHIP_HZ * SAMPLE_US / 1_000_000).to_le_bytes();
+    // SAFETY: (1) the chip's third counter drives the speaker, which is kept off (bit 1), and nothing else.
+    let gate = unsafe { port::read_u8(GATE) } & !0b11;
+    for (port, value) in [
+        (GATE, gate),
+        (MODE, ONE_SHOT),
+        (COUNTER, low),
+        (COUNTER, high),
+    ] {
+        // SAFETY: (1) as above.
+        unsafe { port::write_u8(port, value) };
+    }
+    apic::start_count();
+    let start = registers::read_tsc();
+    // SAFETY: (1) as above; the counter runs from here.
+    unsafe { port::write_u8(GATE, gate | 1) };
+    // SAFETY: (1) as above.
+    while unsafe { port::read_u8(GATE) } & 1 << 5 == 0 {
+        hint::spin_loop();
+    }
+    (registers::read_tsc() - start, u64::from(apic::counted()))
+}
+
+/// Microseconds since the machine was started.
+pub(crate) fn now_us() -> u64 {
+    let per_ms = TSC_PER_MS.load(Relaxed);
+    let ticks = registers::read_tsc();
+    ticks / per_ms * 1000 + ticks % per_ms * 1000 / per_ms
+}
+
+/// Waits, doing nothing else.
+pub(crate) fn delay_us(us: u64) {
+    let end = now_us() + us;
+    while now_us() < end {
+        hint::spin_loop();
+    }
+}
+
+/// Has this CPU's timer interrupt it at this interval; 0 stops it.
+pub(crate) fn start_timer(us: u32) {
+    let counts = u64::from(COUNTS_PER_MS.load(Relaxed)) * u64::from(us) / 1000;
+    apic::start_timer(u32::try_from(counts).unwrap_or(u32::MAX));
+}

@@ -1,0 +1,162 @@
+//! What is said when the kernel stops: what happened, where, and what the registers were.
+
+#![allow(unsafe_code, reason = "the address of an instruction")]
+
+use core::fmt;
+
+use pkeys_core::{PageFaultErrorCode, Privilege};
+
+use super::fixup::{self, Fault};
+use super::frame::Frame;
+use crate::cpu::pkrs::ThisCpu;
+use crate::cpu::registers::halves;
+use crate::cpu::{per_cpu, pkrs};
+use crate::exit::{Status, exit};
+use crate::memory::kernel_tables;
+use crate::pks::{Context, PksCpu};
+use crate::{console, say, sched, user};
+
+unsafe extern "C" {
+    /// The return to user mode: an exception there is the program's.
+    static user_iret: u8;
+}
+
+/// The vector of general protection faults.
+const GENERAL_PROTECTION: u64 = 13;
+
+/// Names of exceptions by their vector (SDM Vol. 3A, table 6-1).
+const NAMES: [&str; 22] = [
+    "divide error",
+    "debug exception",
+    "NMI",
+    "breakpoint",
+    "overflow",
+    "bound range exceeded",
+    "invalid opcode",
+    "device not available",
+    "double fault",
+    "exception 9",
+    "invalid TSS",
+    "segment not present",
+    "stack-segment fault",
+    "general protection fault",
+    "page fault",
+    "exception 15",
+    "x87 floating-point error",
+    "alignment check",
+    "machine check",
+    "SIMD floating-point error",
+    "virtualization exception",
+    "control protection exception",
+];
+
+/// The name of a vector.
+fn name(vector: u64) -> &'static str {
+    usize::try_from(vector)
+        .ok()
+        .and_then(|vector| NAMES.get(vector))
+        .unwrap_or(&"exception")
+}
+
+/// An exception that nobody handles: the end of the program, or of the kernel.
+pub(super) fn exception(frame: &mut Frame, interrupted: &Context) {
+    if frame.is_user() || frame.rip == (&raw const user_iret).addr() as u64 {
+        return user::exception(frame);
+    }
+    let [code, _] = halves(frame.code);
+    let fault = Fault {
+        addr: 0,
+        code: PageFaultErrorCode::from_bits(code),
+    };
+    if frame.vector == GENERAL_PROTECTION && fixup::apply(frame, fault) {
+        return;
+    }
+    die(
+        frame,
+        interrupted,
+        format_args!(
+            "{} (vector {}, error code {:#x})",
+            name(frame.vector),
+            frame.vector,
+            frame.code
+        ),
+    )
+}
+
+/// A page fault of the kernel that nobody forgives.
+pub(super) fn page_fault(frame: &Frame, fault: Fault, interrupted: &Context) -> ! {
+    let page = Page::at(fault);
+    die(
+        frame,
+        interrupted,
+        format_args!("page fault at {:#x}: {}{page}", fault.addr, fault.code),
+    )
+}
+
+/// Reports and ends.
+fn die(frame: &Frame, interrupted: &Context, what: fmt::Arguments<'_>) -> ! {
+    if console::begin_dying() {
+        crate::cpu::interrupts::stop();
+    }
+    say!("pkeys: {what}");
+    let (id, name) = sched::current().map_or((0, "none"), |thread| (thread.id(), thread.name()));
+    say!(" CPU {}, thread {id} ({name})", per_cpu::id());
+    say!(
+        " PKRS: the interrupted context has {}, the handler {}",
+        interrupted.value(ThisCpu.closed()),
+        pkrs::read(),
+    );
+    say!("{frame}");
+    say!(" at          {:#018x}", frame.rip);
+    for address in calls(frame) {
+        say!(" called from {address:#018x}");
+    }
+    exit(Status::Stopped)
+}
+
+/// What a fault of a key says beyond its error code: the key that the tables have now, and whose page it is.
+struct Page {
+    code: PageFaultErrorCode,
+    addr: u64,
+}
+
+impl Page {
+    fn at(fault: Fault) -> Self {
+        Self {
+            code: fault.code,
+            addr: fault.addr,
+        }
+    }
+}
+
+impl fmt::Display for Page {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.code.has_pkey_bit() {
+            return Ok(());
+        }
+        let page = if self.addr >> 63 == 1 {
+            Privilege::Supervisor
+        } else {
+            Privilege::User
+        };
+        match kernel_tables::pkey(self.addr) {
+            Some(pkey) if page == Privilege::Supervisor => write!(f, ", key {pkey} now"),
+            _ => f.write_str(", a user page"),
+        }
+    }
+}
+
+/// Return addresses, by the chain of frame pointers (the kernel is compiled with them): the innermost first.
+fn calls(frame: &Frame) -> impl Iterator<Item = u64> {
+    let mut pointer = frame.rbp;
+    core::iter::from_fn(move || {
+        if pointer >> 63 == 0 || !pointer.is_multiple_of(8) {
+            return None;
+        }
+        let address = fixup::try_read(pointer + 8).ok()?;
+        let next = fixup::try_read(pointer).ok()?;
+        pointer = if next > pointer { next } else { 0 };
+        (address != 0).then_some(address)
+    })
+    .take(16)
+}

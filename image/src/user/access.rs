@@ -1,0 +1,81 @@
+//! The kernel's accesses to a program's memory: with the program's PKRU in effect, and with SMAP suspended for as long as
+//! they take.
+//!
+//! Page tables and keys decide; what they do not let through ends the copy, and nothing else. Addresses of the kernel's half
+//! are refused beforehand, since the kernel itself could touch them.
+
+#![allow(unsafe_code, reason = "copies from and to user memory")]
+
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crate::cpu::registers::{allow_user_access, forbid_user_access};
+use crate::trap::fixup::{Fault, try_copy};
+
+/// The address behind the last that a program can have (Linux's `TASK_SIZE`).
+const END: u64 = 0x7FFF_FFFF_F000;
+
+/// Whether the CPUs have SMAP.
+static HAS_SMAP: AtomicBool = AtomicBool::new(false);
+
+/// Says whether the CPUs have SMAP.
+pub(crate) fn start(has_smap: bool) {
+    HAS_SMAP.store(has_smap, Relaxed);
+}
+
+/// Why an access stopped, and how many bytes were not copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// Some of it is not a program's.
+    OutOfRange,
+    /// A fault.
+    Fault { rest: usize, fault: Fault },
+}
+
+fn check(addr: u64, len: usize) -> Result<(), Stopped> {
+    let end = addr.checked_add(len as u64);
+    if end.is_some_and(|end| end <= END) {
+        Ok(())
+    } else {
+        Err(Stopped::OutOfRange)
+    }
+}
+
+/// Copies, with SMAP suspended.
+///
+/// # Safety
+///
+/// 1. As [`try_copy`].
+unsafe fn copy(to: u64, from: u64, len: usize) -> Result<(), Stopped> {
+    let has_smap = HAS_SMAP.load(Relaxed);
+    if has_smap {
+        allow_user_access();
+    }
+    // SAFETY: the caller answers for it (1).
+    let result = unsafe { try_copy(to, from, len) };
+    if has_smap {
+        forbid_user_access();
+    }
+    result.map_err(|(rest, fault)| Stopped::Fault { rest, fault })
+}
+
+/// Reads a program's memory, in the address space that is loaded.
+///
+/// # Errors
+///
+/// [`Stopped`]; the bytes before the fault are there.
+pub(crate) fn read(addr: u64, into: &mut [u8]) -> Result<(), Stopped> {
+    check(addr, into.len())?;
+    // SAFETY: (1) writes the buffer.
+    unsafe { copy(into.as_mut_ptr().addr() as u64, addr, into.len()) }
+}
+
+/// Writes a program's memory.
+///
+/// # Errors
+///
+/// As [`read`].
+pub(crate) fn write(addr: u64, bytes: &[u8]) -> Result<(), Stopped> {
+    check(addr, bytes.len())?;
+    // SAFETY: (1) the range was checked: a program's memory, on which the kernel does not rely.
+    unsafe { copy(addr, bytes.as_ptr().addr() as u64, bytes.len()) }
+}

@@ -1,0 +1,135 @@
+//! Machines and command lines that the image refuses, and cases that must end it: each with its status and its words.
+//!
+//! A case that ends the kernel cannot stand among the others: each has a boot for itself, and fails when it returns.
+
+use super::machine::{End, Machine};
+
+/// What a boot has to come to.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// The machine and its command line.
+    pub(super) machine: Machine<'static>,
+    /// Its end.
+    pub(super) end: End,
+    /// What it says.
+    pub(super) says: &'static str,
+}
+
+impl Wanted {
+    /// Why a boot is not what was wanted; `None` when it is.
+    pub(super) fn trouble(&self, end: End, output: &str) -> Option<String> {
+        let boot = format!("-cpu {} {}", self.machine.cpu, self.machine.append);
+        let boot = boot.trim_end();
+        if end != self.end {
+            return Some(format!("{boot}: {end}"));
+        }
+        (!output.contains(self.says)).then(|| format!("{boot}: does not say {:?}", self.says))
+    }
+}
+
+/// Machines that will not do, and what the kernel says to them.
+const CPUS: [(&str, &str); 4] = [
+    ("max,-pks", "no protection keys for supervisor pages"),
+    ("max,-pku", "no protection keys for user pages"),
+    ("max,-xsave", "no XSAVE"),
+    ("qemu32", "no 64-bit mode"),
+];
+
+/// Command lines, how they end, and what the kernel says.
+const LINES: [(&str, End, &str); 12] = [
+    ("cpu=2", End::Refused, "did you mean cpus=?"),
+    (
+        "pks=loud",
+        End::Refused,
+        "expected strict, relaxed, silent or off",
+    ),
+    ("init_pkru=1", End::Refused, "leaves key 0 open"),
+    ("test=strom", End::Refused, "did you mean storm?"),
+    ("cpus=2", End::Refused, "1 of 2 CPUs came up"),
+    (
+        "test=die-stray-write",
+        End::Stopped,
+        "supervisor write, page present, protection key, key 5 now",
+    ),
+    (
+        "test=die-stray-read",
+        End::Stopped,
+        "supervisor read, page present, protection key, key 5 now",
+    ),
+    (
+        "test=die-write-with-read-grant",
+        End::Stopped,
+        "the interrupted context has 0xfffffbfc, the handler 0xfffffffc",
+    ),
+    (
+        "test=die-null",
+        End::Stopped,
+        "page fault at 0x8: supervisor read, page not present",
+    ),
+    (
+        "test=die-invalid-opcode",
+        End::Stopped,
+        "invalid opcode (vector 6",
+    ),
+    ("test=die-stack-overflow", End::Stopped, "double fault"),
+    ("test=die-panic", End::Panicked, "as asked for"),
+];
+
+/// Memory that is too little, in MiB.
+const LITTLE_MEMORY: u32 = 8;
+
+/// All of them.
+pub(super) fn all() -> Vec<Wanted> {
+    let cpus = CPUS.map(|(cpu, says)| Wanted {
+        machine: Machine {
+            cpu,
+            ..Machine::default()
+        },
+        end: End::Refused,
+        says,
+    });
+    let lines = LINES.map(|(append, end, says)| Wanted {
+        machine: Machine {
+            append: append.to_owned(),
+            ..Machine::default()
+        },
+        end,
+        says,
+    });
+    let memory = Wanted {
+        machine: Machine {
+            memory_mib: LITTLE_MEMORY,
+            ..Machine::default()
+        },
+        end: End::Refused,
+        says: "too little",
+    };
+    cpus.into_iter().chain(lines).chain([memory]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{End, Machine, Wanted};
+
+    #[test]
+    fn status_and_words_both_count() {
+        let wanted = Wanted {
+            machine: Machine {
+                append: "test=die".into(),
+                ..Machine::default()
+            },
+            end: End::Stopped,
+            says: "double fault",
+        };
+        let trouble = |end, output| wanted.trouble(end, output);
+        assert_eq!(trouble(End::Stopped, "pkeys: double fault\n"), None);
+        assert_eq!(
+            trouble(End::Passed, "double fault").as_deref(),
+            Some("-cpu max test=die: passed")
+        );
+        assert_eq!(
+            trouble(End::Stopped, "page fault").as_deref(),
+            Some("-cpu max test=die: does not say \"double fault\"")
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! The tier `boot` of `cargo xtask test`: every case on two machines, what must be refused or must end the kernel, and the
+//! red zone.
+
+use super::cases::Cases;
+use super::machine::{Bench, DEFAULT_CPU, Machine};
+use super::{bench, ends, red_zone};
+use crate::test::Report;
+use crate::test::results::Counts;
+use crate::test::screen::Screen;
+use crate::workspace::Workspace;
+use anyhow::Result;
+use core::time::Duration;
+
+/// The machines that every case runs on: everything the emulator has, on two CPUs; the oldest CPU model with what is needed
+/// and no more.
+const MACHINES: [(&str, u32); 2] = [(DEFAULT_CPU, 2), ("qemu64,+pku,+pks,+xsave", 1)];
+
+/// How long one boot may take. They take a second or less where nothing else runs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The tier: each case on each machine is a test, and so is each end and the look through the image.
+pub(crate) fn tier(workspace: &Workspace, screen: &Screen) -> Result<Report> {
+    let note = |text: &str| screen.note(&format!("boot: {text}"));
+    let bench = bench(workspace, &note, &|what| screen.doing(what))?;
+    let mut report = Report::default();
+    screen.doing("looking for red zones");
+    let found = red_zone::functions(&bench.image)?;
+    add_red_zone(&mut report, found.as_deref());
+    for (cpu, nr_cpus) in MACHINES {
+        every_case(&bench, cpu, nr_cpus, screen, &mut report)?;
+    }
+    for wanted in ends::all() {
+        screen.doing(format!("waiting for {:?}", wanted.says));
+        let (end, output) = bench.boot(&wanted.machine, LIMIT, &mut |_| {})?;
+        let trouble = wanted.trouble(end, &output);
+        add(&mut report, trouble.as_deref(), &output);
+    }
+    Ok(report)
+}
+
+/// Boots one machine with all cases.
+fn every_case(
+    bench: &Bench,
+    cpu: &str,
+    nr_cpus: u32,
+    screen: &Screen,
+    report: &mut Report,
+) -> Result<()> {
+    let machine = Machine {
+        cpu,
+        nr_cpus,
+        append: format!("cpus={nr_cpus}"),
+        ..Machine::default()
+    };
+    let mut cases = Cases::default();
+    let (end, output) = bench.boot(&machine, LIMIT, &mut |line| {
+        cases.line(line);
+        screen.doing(format!("{} cases on {cpu}", cases.seen()));
+    })?;
+    let (counts, trouble) = cases.finish(end);
+    report.counts += counts;
+    if let Some(trouble) = trouble {
+        remark(report, &format!("-cpu {cpu} -smp {nr_cpus}: {trouble}"));
+    }
+    if counts.failed > 0 {
+        show(report, &format!("-cpu {cpu} -smp {nr_cpus}\n{output}"));
+    }
+    Ok(())
+}
+
+/// Counts the look through the image: one test, left out where there is no disassembler.
+fn add_red_zone(report: &mut Report, found: Option<&[String]>) {
+    match found {
+        None => {
+            report.counts.skipped += 1;
+            remark(report, "no objdump to look for red zones with");
+        }
+        Some([]) => report.counts += Counts::pass(),
+        Some(functions) => {
+            report.counts += Counts::failure();
+            let names = functions.join("\n");
+            show(report, &format!("data below the stack pointer:\n{names}\n"));
+        }
+    }
+}
+
+/// Counts one boot of [`ends`].
+fn add(report: &mut Report, trouble: Option<&str>, output: &str) {
+    match trouble {
+        None => report.counts += Counts::pass(),
+        Some(trouble) => {
+            report.counts += Counts::failure();
+            show(report, &format!("{trouble}\n{output}"));
+        }
+    }
+}
+
+/// Adds words to the tier's line.
+fn remark(report: &mut Report, text: &str) {
+    let remark = report.remark.get_or_insert_default();
+    if !remark.is_empty() {
+        remark.push_str("; ");
+    }
+    remark.push_str(text);
+}
+
+/// Adds to what is shown of a tier that failed.
+fn show(report: &mut Report, text: &str) {
+    report.output.push_str("# ");
+    report.output.push_str(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Report, add, add_red_zone};
+
+    #[test]
+    fn what_fails_is_shown_and_what_is_left_out_is_said() {
+        let mut report = Report::default();
+        add_red_zone(&mut report, Some(&[]));
+        add_red_zone(&mut report, None);
+        add(&mut report, None, "pkeys: said\n");
+        assert_eq!(report.counts.to_string(), "2 passed, 0 failed, 1 skipped");
+        assert_eq!(report.output, "");
+        assert!(report.remark.as_ref().unwrap().contains("objdump"));
+        add_red_zone(&mut report, Some(&["memcpy".into()]));
+        add(&mut report, Some("-cpu max: passed"), "pkeys: said\n");
+        assert_eq!(report.counts.to_string(), "2 passed, 2 failed, 1 skipped");
+        assert_eq!(
+            report.output,
+            "# data below the stack pointer:\nmemcpy\n# -cpu max: passed\npkeys: said\n"
+        );
+    }
+}
