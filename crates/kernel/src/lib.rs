@@ -19,15 +19,16 @@
 //!
 //! # What it is exact about
 //!
-//! Linux 6.12 on x86-64, anonymous memory: each call's checks in Linux's order, what has been done when a call fails half
+//! Linux 6.12 on x86-64, anonymous memory and files in memory: each call's checks in Linux's order, what has been done when a call fails half
 //! way, `si_code` and `si_pkey`, error code, trap number and CR2 in the frame, the register at each event. Where Linux is
 //! unwise (key 0 can be freed; a key is freed while pages carry it), so is this. What Linux dropped is here beside it, under
 //! numbers of its own: see [`keys::get_set`] and [`keys::watchdog`]. `docs/KERNEL-ABI.md` is the reference.
 //!
 //! # What it does not do
 //!
-//! It knows no hardware: no instruction is executed here, see [`hardware`]. It maps no files, swaps nothing out, moves no
-//! pages and has no stack growth; there is no 32-bit interface and no 5-level paging. Keys stop mistakes; they are no
+//! It knows no hardware: no instruction is executed here, see [`hardware`]. It has no file system (what it maps are the
+//! files of `memfd_create(2)`), swaps nothing out, moves no pages and has no stack growth; there is no 32-bit interface and
+//! no 5-level paging. Keys stop mistakes; they are no
 //! barrier against code that executes WRPKRU itself.
 //!
 //! # For tests

@@ -14,8 +14,12 @@ numbers! {
     READ = 0;
     /// `write(2)`.
     WRITE = 1;
+    /// `open(2)`.
+    OPEN = 2;
     /// `close(2)`.
     CLOSE = 3;
+    /// `lseek(2)`.
+    LSEEK = 8;
     /// `mmap(2)`.
     MMAP = 9;
     /// `mprotect(2)`.
@@ -28,6 +32,10 @@ numbers! {
     RT_SIGPROCMASK = 14;
     /// `rt_sigreturn(2)`.
     RT_SIGRETURN = 15;
+    /// `pread64(2)`.
+    PREAD64 = 17;
+    /// `pwrite64(2)`.
+    PWRITE64 = 18;
     /// `sched_yield(2)`.
     SCHED_YIELD = 24;
     /// `mremap(2)`.
@@ -50,6 +58,8 @@ numbers! {
     WAIT4 = 61;
     /// `kill(2)`.
     KILL = 62;
+    /// `ftruncate(2)`.
+    FTRUNCATE = 77;
     /// `ptrace(2)`.
     PTRACE = 101;
     /// `getppid(2)`.
@@ -78,6 +88,8 @@ numbers! {
     PROCESS_VM_READV = 310;
     /// `process_vm_writev(2)`.
     PROCESS_VM_WRITEV = 311;
+    /// `memfd_create(2)`.
+    MEMFD_CREATE = 319;
     /// `pkey_mprotect(2)`.
     PKEY_MPROTECT = 329;
     /// `pkey_alloc(2)`.

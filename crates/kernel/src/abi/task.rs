@@ -113,10 +113,19 @@ constants! { u32:
     /// `FUTEX_CLOCK_REALTIME`.
     FUTEX_CLOCK_REALTIME = 256;
 
+    /// `O_ACCMODE`: for reading (0), for writing (1), for both (2), for neither (3).
+    O_ACCMODE = 3;
     /// `O_NONBLOCK`.
     O_NONBLOCK = 0o4000;
     /// `O_DIRECT`: of a pipe, each write is a packet.
     O_DIRECT = 0o40000;
+    /// `O_LARGEFILE`: without meaning.
+    O_LARGEFILE = 0o100_000;
     /// `O_CLOEXEC`.
     O_CLOEXEC = 0o2_000_000;
+
+    /// `MFD_CLOEXEC`.
+    MFD_CLOEXEC = 1;
+    /// `MFD_ALLOW_SEALING`: without meaning, since nothing seals here.
+    MFD_ALLOW_SEALING = 2;
 }

@@ -42,28 +42,18 @@ impl<P: Platform> Kernel<P> {
         count: u64,
     ) -> Result<u64, CallEnd> {
         let file = here.running.thread.process().files.lock().get(fd)?;
-        if let File::Pipe {
-            is_writer: true, ..
-        } = file
-        {
+        if !file.is_readable() {
             return Err(Errno::BadDescriptor.into());
         }
-        let count = checked_count(buf, count)?;
+        let len = checked_count(buf, count)?;
         match file {
+            File::Memory(file) => Ok(file.read(here, buf, count)?),
             File::Console => Ok(0),
             File::Pipe {
                 pipe,
                 is_nonblocking,
                 ..
-            } => self.read_pipe(
-                here,
-                &pipe,
-                &[Segment {
-                    base: buf,
-                    len: count,
-                }],
-                is_nonblocking,
-            ),
+            } => self.read_pipe(here, &pipe, &[Segment { base: buf, len }], is_nonblocking),
         }
     }
 
@@ -77,22 +67,24 @@ impl<P: Platform> Kernel<P> {
         done: u64,
     ) -> Result<u64, CallEnd> {
         let file = here.running.thread.process().files.lock().get(fd)?;
-        if let File::Pipe {
-            is_writer: false, ..
-        } = file
-        {
+        if !file.is_writable() {
             return Err(Errno::BadDescriptor.into());
         }
-        let count = checked_count(buf, count)?;
+        let len = checked_count(buf, count)?;
         match file {
-            File::Console => Ok(self.write_console(here, buf, count)?),
+            File::Memory(file) => Ok(file.write(here, buf, count)?),
+            File::Console => Ok(self.write_console(here, buf, len)?),
             File::Pipe {
                 pipe,
                 is_nonblocking,
                 is_packets,
                 ..
             } => {
-                let mut progress = Progress { buf, count, done };
+                let mut progress = Progress {
+                    buf,
+                    count: len,
+                    done,
+                };
                 let end = self.write_pipe(here, &pipe, &mut progress, is_packets);
                 self.end_write(here, end, progress.done, is_nonblocking)
             }
@@ -301,7 +293,7 @@ impl<P: Platform> Kernel<P> {
 }
 
 /// The checks of a buffer that reads and writes share.
-fn checked_count(buf: u64, count: u64) -> Result<u64, Errno> {
+pub(super) fn checked_count(buf: u64, count: u64) -> Result<u64, Errno> {
     if !is_user_range(buf, count) {
         return Err(Errno::Fault);
     }

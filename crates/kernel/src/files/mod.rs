@@ -1,9 +1,12 @@
-//! Descriptors: as many kinds of files as programs need that test memory, which is pipes and somewhere to print.
+//! Descriptors: as many kinds of files as programs need that test memory, which is pipes, files in memory that can be
+//! mapped, and somewhere to print.
 //!
 //! Descriptors 0, 1 and 2 are the console: nothing can be read from it, and what is written goes to
-//! [`crate::platform::Platform::print`]. The others are ends of pipes.
+//! [`crate::platform::Platform::print`]. The others are ends of pipes, and what `memfd_create(2)` made.
 
+mod contents;
 mod io;
+mod memfd;
 mod pipe;
 mod transfer;
 
@@ -15,6 +18,7 @@ use core::fmt;
 use crate::abi::Errno;
 use crate::platform::Platform;
 
+pub(crate) use memfd::MemoryFile;
 pub(crate) use pipe::{PAGE_LEN, Pipe};
 
 /// What a descriptor stands for.
@@ -27,6 +31,28 @@ pub(crate) enum File<P: Platform> {
         is_nonblocking: bool,
         is_packets: bool,
     },
+    /// A file in memory.
+    Memory(Arc<MemoryFile<P>>),
+}
+
+impl<P: Platform> File<P> {
+    /// Whether it was opened for reading.
+    pub(crate) fn is_readable(&self) -> bool {
+        match self {
+            Self::Console => true,
+            Self::Pipe { is_writer, .. } => !is_writer,
+            Self::Memory(file) => file.is_readable,
+        }
+    }
+
+    /// Whether it was opened for writing.
+    pub(crate) fn is_writable(&self) -> bool {
+        match self {
+            Self::Console => true,
+            Self::Pipe { is_writer, .. } => *is_writer,
+            Self::Memory(file) => file.is_writable,
+        }
+    }
 }
 
 impl<P: Platform> Clone for File<P> {
@@ -44,6 +70,7 @@ impl<P: Platform> Clone for File<P> {
                 is_nonblocking: *is_nonblocking,
                 is_packets: *is_packets,
             },
+            Self::Memory(file) => Self::Memory(Arc::clone(file)),
         }
     }
 }
@@ -95,6 +122,17 @@ impl<P: Platform> Files<P> {
         }
     }
 
+    /// The lowest free number, and its place.
+    pub(super) fn lowest_free(&self, limit: usize) -> Result<(i32, usize), Errno> {
+        let free = self.0.iter().position(Option::is_none);
+        let at = free.unwrap_or(self.0.len());
+        if at >= limit {
+            return Err(Errno::TooManyFiles);
+        }
+        let number = i32::try_from(at).map_err(|_| Errno::TooManyFiles)?;
+        Ok((number, at))
+    }
+
     /// Gives a file the lowest free number.
     pub(crate) fn add(
         &mut self,
@@ -102,12 +140,7 @@ impl<P: Platform> Files<P> {
         closes_on_exec: bool,
         limit: usize,
     ) -> Result<i32, Errno> {
-        let free = self.0.iter().position(Option::is_none);
-        let at = free.unwrap_or(self.0.len());
-        if at >= limit {
-            return Err(Errno::TooManyFiles);
-        }
-        let number = i32::try_from(at).map_err(|_| Errno::TooManyFiles)?;
+        let (number, at) = self.lowest_free(limit)?;
         let descriptor = Some(Descriptor {
             file,
             closes_on_exec,
@@ -150,7 +183,7 @@ impl<P: Platform> Files<P> {
 /// A descriptor of this file is gone.
 fn closed<P: Platform>(file: &File<P>) -> Vec<i32> {
     match file {
-        File::Console => Vec::new(),
+        File::Console | File::Memory(_) => Vec::new(),
         File::Pipe {
             pipe, is_writer, ..
         } => pipe.close(*is_writer),

@@ -2,8 +2,9 @@
 //!
 //! | mapping | there is | read | write |
 //! |---|---|---|---|
-//! | private | nothing | the page of zeros, not writable | a new page |
-//! | private | a page that others have as well | nothing to do | a copy of one's own |
+//! | private, of no file | nothing | the page of zeros, not writable | a new page |
+//! | private, of a file | nothing | the file's page, not writable; and see the module `fault_around` | a copy of the file's page |
+//! | private | a page that others have as well, or the file | nothing to do | a copy of one's own |
 //! | private | a page that only this leaf has | nothing to do | writable from now on |
 //! | shared | nothing | the object's page, with all rights; and see the module `fault_around` | the object's page |
 //! | huge pages | nothing | a new page, from the reserve | the same |
@@ -11,7 +12,8 @@
 //! A page that is there with all that was wanted means that the fault came from a TLB that did not know it yet: this
 //! CPU forgets what it has of the page.
 //!
-//! Source: Linux 6.12 `mm/memory.c` (`handle_pte_fault`, `do_anonymous_page`, `do_wp_page`), `mm/hugetlb.c`.
+//! Source: Linux 6.12 `mm/memory.c` (`handle_pte_fault`, `do_anonymous_page`, `do_read_fault`, `do_cow_fault`,
+//! `do_shared_fault`, `do_wp_page`), `mm/hugetlb.c`.
 
 use lock_api::RawMutex;
 use pkeys_core::LeafSize;
@@ -22,7 +24,7 @@ use crate::memory::fault_around::fault_around;
 use crate::memory::layout::align_down;
 use crate::memory::object::{NoFrame, Object};
 use crate::memory::space::{Inner, Space};
-use crate::memory::tables::{Leaf, LeafMode, NoTable, Tables};
+use crate::memory::tables::{Leaf, LeafMode, NoTable, OldFrame, Tables};
 use crate::memory::vma::{Vma, VmaFlags};
 
 /// What the page is wanted for.
@@ -85,7 +87,18 @@ where
         }
         let leaf = match old {
             None => {
-                let leaf = self.first_leaf(vma, base, want)?;
+                if want == Want::Read {
+                    fault_around(vma, tables, base);
+                    if tables.look_up(base).is_some() {
+                        return Ok(());
+                    }
+                }
+                let leaf = self.first_leaf(vma, base, want).inspect_err(|_| {
+                    // Linux looks around first, so that it has done so when the page itself cannot be had.
+                    if want == Want::Read {
+                        fault_around(vma, tables, base);
+                    }
+                })?;
                 tables.map(base, leaf).map_err(|NoTable| {
                     if vma.has(VmaFlags::RESERVED) {
                         self.pool.take_back(leaf.frame, leaf.size);
@@ -94,9 +107,6 @@ where
                     }
                     Failure::NoMemory
                 })?;
-                if want == Want::Read {
-                    fault_around(vma, tables, base);
-                }
                 return Ok(());
             }
             Some(old) if needs_own => self.own_leaf(vma, &old)?,
@@ -130,19 +140,44 @@ where
             is_shared: false,
             mode: vma.attrs.mode(),
         };
-        if let Some(object) = vma.object.as_ref().filter(|_| vma.is_shared()) {
-            let is_small = leaf.size == LeafSize::Size4K;
-            leaf.frame = object.frame(vma.page_at(base)).map_err(|none| match none {
-                NoFrame::NoMemory if is_small => Failure::NoMemory,
-                NoFrame::NoMemory | NoFrame::Behind => Failure::Bus,
-            })?;
-            leaf.is_shared = true;
+        // A private mapping of huge pages maps nothing of its object.
+        let mapped = vma.object.as_ref();
+        if let Some(object) = mapped.filter(|_| vma.is_shared() || !vma.is_huge()) {
+            let page = vma.page_at(base);
+            if !vma.is_shared() && want == Want::Write {
+                leaf.frame = self.copy_of(object, page)?;
+            } else {
+                leaf.frame = object_frame(object, page, leaf.size)?;
+                leaf.is_shared = true;
+                leaf.mode.is_writable &= vma.is_shared();
+            }
         } else if leaf.size != LeafSize::Size4K || want == Want::Write {
             leaf.frame = self.new_frame(leaf.size, vma.has(VmaFlags::RESERVED))?;
         } else {
             leaf.mode.is_writable = false;
         }
         Ok(leaf)
+    }
+
+    /// A frame of one's own with what a page of a file has in it.
+    fn copy_of(&self, file: &Object<M, L>, page: u64) -> Result<PhysAddr, Failure> {
+        let size = LeafSize::Size4K;
+        let own = self.new_frame(size, false)?;
+        match object_frame(file, page, size) {
+            Ok(frame) => {
+                self.pool.memory().copy(frame, own, size);
+                file.give_back(frame);
+                Ok(own)
+            }
+            Err(failure) => {
+                self.pool.release(OldFrame {
+                    at: own,
+                    size,
+                    is_shared: false,
+                });
+                Err(failure)
+            }
+        }
     }
 
     /// The leaf of a private page that is written to: the same frame if nobody else has it, else a copy.
@@ -175,4 +210,16 @@ where
                 .ok_or(Failure::Bus),
         }
     }
+}
+
+/// The frame that an object has for a page, of which the caller has a share.
+fn object_frame<M: PhysMemory, L: RawMutex>(
+    object: &Object<M, L>,
+    page: u64,
+    size: LeafSize,
+) -> Result<PhysAddr, Failure> {
+    object.frame(page).map_err(|none| match none {
+        NoFrame::NoMemory if size == LeafSize::Size4K => Failure::NoMemory,
+        NoFrame::NoMemory | NoFrame::Behind => Failure::Bus,
+    })
 }

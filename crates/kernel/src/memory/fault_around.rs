@@ -1,8 +1,9 @@
-//! What a read fault in a shared mapping brings in beside its own page.
+//! What a read fault in a mapping of an object brings in beside its own page.
 //!
 //! Linux maps the pages near a fault as well, if the object has them already: those of the same block of 16 pages, as far
 //! as the mapping and the page table reach. A program sees it: a later access to such a page, if its key or its protection
-//! denies it, faults on a page that is present, and the error code says so.
+//! denies it, faults on a page that is present, and the error code says so. It is done first, so that the others are there
+//! even if the page of the fault lies behind the object's end. A private mapping of a file gets them to read only.
 //!
 //! Source: Linux 6.12 `mm/memory.c` (`do_read_fault`, `do_fault_around`), `mm/filemap.c` (`filemap_map_pages`).
 
@@ -23,16 +24,18 @@ const BLOCK: u64 = 16;
 /// How many pages a table of the lowest level maps.
 const PAGES_PER_TABLE: u64 = 512;
 
-/// Maps what the object has around a page that was just brought in to be read.
+/// Maps what the object has around a page that is to be read, that page included.
 pub(super) fn fault_around<M, L, T>(vma: &Vma<Object<M, L>>, tables: &mut T, base: u64)
 where
     M: PhysMemory,
     L: RawMutex,
     T: Tables<Memory = M>,
 {
-    let Some(object) = vma.object.as_ref().filter(|_| vma.is_shared() && !vma.is_huge()) else {
+    let Some(object) = vma.object.as_ref().filter(|_| !vma.is_huge()) else {
         return;
     };
+    let mut mode = vma.attrs.mode();
+    mode.is_writable &= vma.is_shared();
     for addr in around(vma.start..vma.end, base).step_by(usize::try_from(PAGE_SIZE).unwrap_or(1)) {
         if tables.look_up(addr).is_some() {
             continue;
@@ -44,9 +47,8 @@ where
             frame,
             size: LeafSize::Size4K,
             is_shared: true,
-            mode: vma.attrs.mode(),
+            mode,
         };
-        // The page of the fault has its table, and this is the same.
         if tables.map(addr, leaf).is_err() {
             object.give_back(frame);
             return;

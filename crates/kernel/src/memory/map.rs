@@ -1,14 +1,11 @@
-//! `mmap(2)`: anonymous memory, private and shared, of small and of huge pages.
+//! `mmap(2)`: files in memory, and anonymous memory of small and of huge pages, private and shared.
 //!
 //! The order of checks is Linux's, and decides which error a program sees when several things are wrong. Two places
 //! surprise: a mapping that is exactly `PROT_EXEC` takes the execute-only key, and allocates it if there is none, before its
 //! address is looked at, so that a call that fails may have allocated it; and unknown bits in `prot` and `flags` are
-//! ignored.
+//! ignored. What the descriptor does not allow is found after an address was found.
 //!
-//! There are no files: a mapping that is not anonymous fails with `EBADF`, whatever the descriptor. `MAP_LOCKED` and
-//! `MAP_32BIT` count among the unknown bits.
-//!
-//! Source: Linux 6.12 `mm/mmap.c` (`ksys_mmap_pgoff`, `do_mmap`, `__get_unmapped_area`, `mmap_region`), `mm/hugetlb.c`.
+//! Source: Linux 6.12 `mm/mmap.c` (`ksys_mmap_pgoff`, `do_mmap`, `mmap_region`), `mm/hugetlb.c`.
 
 use lock_api::RawMutex;
 use pkeys_core::{Access, LeafSize};
@@ -19,85 +16,14 @@ use crate::keys::fault;
 use crate::memory::bring_in::Want;
 use crate::memory::caller::Caller;
 use crate::memory::layout::{
-    Addresses, MAX_MAP_COUNT, MMAP_MIN_ADDR, PAGE_SIZE, TASK_SIZE, align_down, align_up, is_aligned,
+    Addresses, MAX_MAP_COUNT, PAGE_SIZE, align_down, align_up, is_aligned,
 };
 use crate::memory::object::Object;
+use crate::memory::place::{place, round_hint};
 use crate::memory::space::{Inner, Space};
 use crate::memory::tables::Tables;
 use crate::memory::vma::{Attrs, Vma, VmaFlags};
-use crate::memory::vmas::Vmas;
-
-/// `MAP_TYPE`: the four bits that say whose the writes are.
-const TYPE: u64 = 0xF;
-/// `MAP_SHARED`, `MAP_PRIVATE`.
-const SHARED: u64 = 1;
-const PRIVATE: u64 = 2;
-/// `MAP_SHARED_VALIDATE`.
-const SHARED_VALIDATE: u64 = 3;
-/// `MAP_DROPPABLE`, since Linux 6.11.
-const DROPPABLE: u64 = 8;
-/// `MAP_NONBLOCK`: with it, `MAP_POPULATE` does nothing.
-const NONBLOCK: u64 = 0x1_0000;
-/// `MAP_SYNC`.
-const SYNC: u64 = 0x8_0000;
-/// `LEGACY_MAP_MASK`: what `MAP_SHARED_VALIDATE` lets through.
-const LEGACY: u64 = 0x7C07_F9F3;
-/// `MAP_HUGE_SHIFT`, `MAP_HUGE_MASK`: the logarithm of the page size.
-const HUGE_SHIFT: u32 = 26;
-const HUGE_MASK: u64 = 0x3F;
-
-/// The arguments of a call.
-struct Wish {
-    addr: u64,
-    len: u64,
-    prot: u64,
-    flags: u64,
-    page: LeafSize,
-}
-
-impl Wish {
-    const fn has(&self, flags: MapFlags) -> bool {
-        self.flags & flags.bits() == flags.bits()
-    }
-
-    const fn is_huge(&self) -> bool {
-        !matches!(self.page, LeafSize::Size4K)
-    }
-
-    const fn is_fixed(&self) -> bool {
-        self.has(MapFlags::FIXED) || self.has(MapFlags::FIXED_NOREPLACE)
-    }
-
-    /// The flags of the mapping, if the type is one.
-    fn vma_flags(&self) -> Result<VmaFlags, Errno> {
-        let mut flags = VmaFlags::empty();
-        if self.has(MapFlags::GROWSDOWN) {
-            flags |= VmaFlags::GROWSDOWN;
-        }
-        if self.has(MapFlags::NORESERVE) {
-            flags |= VmaFlags::NORESERVE;
-        }
-        if self.has(MapFlags::STACK) {
-            flags |= VmaFlags::NO_HUGE;
-        }
-        if self.flags & SYNC != 0 {
-            flags |= VmaFlags::SYNC;
-        }
-        let grows = flags.contains(VmaFlags::GROWSDOWN);
-        match self.flags & TYPE {
-            SHARED_VALIDATE if self.is_huge() && self.flags & !LEGACY != 0 => {
-                Err(Errno::NotSupported)
-            }
-            SHARED_VALIDATE if !self.is_huge() => Err(Errno::Invalid),
-            SHARED | SHARED_VALIDATE if !grows => Ok(flags | VmaFlags::SHARED),
-            PRIVATE if !(grows && self.is_huge()) => Ok(flags),
-            DROPPABLE if !grows && !self.is_huge() => {
-                Ok(flags | VmaFlags::DROPPABLE | VmaFlags::NORESERVE)
-            }
-            _ => Err(Errno::Invalid),
-        }
-    }
-}
+use crate::memory::wish::{Backing, Wish, page_size};
 
 impl<M, L, T> Space<M, L, T>
 where
@@ -134,13 +60,58 @@ where
             return Err(Errno::BadDescriptor);
         }
         let page = page_size(flags)?;
-        let mut wish = Wish {
+        let wish = Wish {
             addr,
             len: align_up(len, page.bytes()),
             prot,
             flags,
             page,
+            backing: None,
+            first_page: 0,
         };
+        self.map_wished(caller, len, wish)
+    }
+
+    /// The same with a descriptor and without `MAP_ANONYMOUS`. The offset is aligned.
+    ///
+    /// # Errors
+    ///
+    /// As [`Space::mmap`], but: [`Errno::Invalid`] for huge pages, first of all; where the type is looked at,
+    /// [`Errno::Overflow`] for a range that no file reaches, [`Errno::NotSupported`] and [`Errno::Invalid`] for a bad
+    /// type, [`Errno::Access`] for shared writes that the descriptor was not opened for, and for one that was not opened
+    /// for reading, [`Errno::NoDevice`] for what cannot be mapped, [`Errno::Invalid`] for a mapping that grows.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the call")]
+    pub(crate) fn mmap_file<C: Cpu>(
+        &self,
+        caller: &Caller<'_, C>,
+        addr: u64,
+        len: u64,
+        prot: u64,
+        flags: u64,
+        backing: &Backing<M, L>,
+        offset: u64,
+    ) -> Result<u64, Errno> {
+        if flags & MapFlags::HUGETLB.bits() != 0 {
+            return Err(Errno::Invalid);
+        }
+        let wish = Wish {
+            addr,
+            len: align_up(len, PAGE_SIZE),
+            prot,
+            flags,
+            page: LeafSize::Size4K,
+            backing: Some(backing),
+            first_page: offset / PAGE_SIZE,
+        };
+        self.map_wished(caller, len, wish)
+    }
+
+    fn map_wished<C: Cpu>(
+        &self,
+        caller: &Caller<'_, C>,
+        len: u64,
+        mut wish: Wish<'_, M, L>,
+    ) -> Result<u64, Errno> {
         // A length that is not a multiple of the page becomes one before it is compared with zero, but only for
         // huge pages. For others, zero and what wraps to zero are told apart.
         if len == 0 || wish.is_huge() && wish.len == 0 {
@@ -150,7 +121,7 @@ where
             return Err(Errno::NoMemory);
         }
         if !wish.is_fixed() {
-            wish.addr = round_hint(addr);
+            wish.addr = round_hint(wish.addr);
         }
         let mut inner = self.inner.lock();
         let result = self.map(&mut inner, caller, &wish);
@@ -163,7 +134,7 @@ where
         &self,
         inner: &mut Inner<M, L, T>,
         caller: &Caller<'_, C>,
-        wish: &Wish,
+        wish: &Wish<'_, M, L>,
     ) -> Result<u64, Errno> {
         if inner.vmas.len() > MAX_MAP_COUNT {
             return Err(Errno::NoMemory);
@@ -182,9 +153,10 @@ where
             flags: wish.vma_flags()?,
             page: wish.page,
         };
-        self.map_region(inner, caller.cpu, range.clone(), attrs)?;
-        let populate = MapFlags::POPULATE.bits();
-        if wish.flags & (populate | NONBLOCK) == populate {
+        let file = wish.backing.and_then(|backing| backing.file.clone());
+        let file = file.map(|file| (file, wish.first_page));
+        self.map_region(inner, caller.cpu, range.clone(), attrs, file)?;
+        if wish.populates() {
             self.populate(inner, caller, range);
         }
         Ok(addr)
@@ -197,6 +169,7 @@ where
         cpu: &C,
         range: Addresses,
         mut attrs: Attrs,
+        file: Option<(Object<M, L>, u64)>,
     ) -> Result<(), Errno> {
         let len = range.end - range.start;
         self.cut_out(inner, &range)?;
@@ -210,20 +183,17 @@ where
         // Objects of old mappings go when the new one is there: until then they keep their huge pages.
         let replaced = self.clear_out(inner, cpu, &range);
         let is_shared = attrs.flags.contains(VmaFlags::SHARED);
-        let object = match (is_huge, is_shared) {
-            (true, _) => Some(self.huge_object(len, &mut attrs)?),
-            (false, true) => Some(self.shared_object(len, &attrs)?),
-            (false, false) => None,
+        let (object, first_page) = match file {
+            Some((file, first_page)) => (Some(file), first_page),
+            None if is_huge => (Some(self.huge_object(len, &mut attrs)?), 0),
+            None if is_shared => (Some(self.shared_object(len, &attrs)?), 0),
+            None => (None, range.start / PAGE_SIZE),
         };
         inner.vmas.insert_joined(Vma {
             start: range.start,
             end: range.end,
             attrs,
-            first_page: if object.is_some() {
-                0
-            } else {
-                range.start / PAGE_SIZE
-            },
+            first_page,
             object,
             anon: None,
         });
@@ -301,63 +271,4 @@ pub(super) fn is_accountable(attrs: &Attrs) -> bool {
         && !attrs
             .flags
             .intersects(VmaFlags::NORESERVE | VmaFlags::SHARED)
-}
-
-/// The page size that the flags ask for.
-fn page_size(flags: u64) -> Result<LeafSize, Errno> {
-    if flags & MapFlags::HUGETLB.bits() == 0 {
-        return Ok(LeafSize::Size4K);
-    }
-    match flags >> HUGE_SHIFT & HUGE_MASK {
-        0 | 21 => Ok(LeafSize::Size2M),
-        30 => Ok(LeafSize::Size1G),
-        _ => Err(Errno::Invalid),
-    }
-}
-
-/// A hint below the lowest address becomes the lowest address: `round_hint_to_min`.
-fn round_hint(addr: u64) -> u64 {
-    let addr = align_down(addr, PAGE_SIZE);
-    if addr != 0 && addr < MMAP_MIN_ADDR {
-        MMAP_MIN_ADDR
-    } else {
-        addr
-    }
-}
-
-/// Where a mapping goes: `__get_unmapped_area`. `len` is a multiple of the page and not zero.
-pub(super) fn place<O>(
-    vmas: &Vmas<O>,
-    addr: u64,
-    len: u64,
-    page: LeafSize,
-    is_fixed: bool,
-) -> Result<u64, Errno> {
-    if len > TASK_SIZE {
-        return Err(Errno::NoMemory);
-    }
-    let align = page.bytes();
-    let addr = if is_fixed {
-        if align > PAGE_SIZE && !is_aligned(addr, align) {
-            return Err(Errno::Invalid);
-        }
-        addr
-    } else {
-        let hint = align_down(addr, align);
-        let is_usable = hint != 0 && hint <= TASK_SIZE - len && vmas.is_free_for(hint, len);
-        if is_usable {
-            hint
-        } else {
-            vmas.find_gap(len, align).ok_or(Errno::NoMemory)?
-        }
-    };
-    if addr > TASK_SIZE - len {
-        Err(Errno::NoMemory)
-    } else if !is_aligned(addr, PAGE_SIZE) {
-        Err(Errno::Invalid)
-    } else if addr < MMAP_MIN_ADDR {
-        Err(Errno::Perm)
-    } else {
-        Ok(addr)
-    }
 }

@@ -8,8 +8,9 @@
 //! 4. The key, under the lock: `EINVAL` if it is not allocated.
 //! 5. No mapping at the start: `ENOMEM`. The flags that grow the range to a border of the mapping, on one that does not
 //!    grow that way: `EINVAL`.
-//! 6. Then mapping by mapping, from the start up. What was done before a hole (`ENOMEM`), a seal (`EPERM`) or a cut
-//!    through a huge page (`EINVAL`) stays done.
+//! 6. Then mapping by mapping, from the start up. What was done before a hole (`ENOMEM`), a protection that the
+//!    mapping may never have (`EACCES`: more than the page of keys has, writes to a file that was opened for reading), a
+//!    seal (`EPERM`) or a cut through a huge page (`EINVAL`) stays done.
 //!
 //! The key is chosen anew for each mapping ([`crate::keys::SpaceKeys::key_for_protect`]), since plain `mprotect` keeps
 //! what each one has.
@@ -55,8 +56,8 @@ where
     ///
     /// # Errors
     ///
-    /// In the order at the top of this module: [`Errno::Invalid`], [`Errno::NoMemory`], [`Errno::Perm`], and
-    /// [`Errno::Access`] for more than the page of keys may have.
+    /// In the order at the top of this module: [`Errno::Invalid`], [`Errno::NoMemory`], [`Errno::Access`] and
+    /// [`Errno::Perm`].
     pub fn pkey_mprotect<C: Cpu>(
         &self,
         caller: &Caller<'_, C>,
@@ -136,7 +137,7 @@ where
         let Some(vma) = inner.vmas.at(part.start) else {
             return Err(Errno::NoMemory);
         };
-        if vma.has(VmaFlags::READ_ONLY) && attrs.prot.intersects(Prot::WRITE | Prot::EXEC) {
+        if attrs.prot.intersects(never(vma.attrs.flags)) {
             return Err(Errno::Access);
         }
         if vma.has(VmaFlags::SEALED) {
@@ -172,6 +173,17 @@ where
             *flush = core::mem::take(flush).and(changed);
         }
         Ok(())
+    }
+}
+
+/// What a mapping may never have.
+const fn never(flags: VmaFlags) -> Prot {
+    if flags.contains(VmaFlags::READ_ONLY) {
+        Prot::WRITE.union(Prot::EXEC)
+    } else if flags.contains(VmaFlags::NO_WRITE) {
+        Prot::WRITE
+    } else {
+        Prot::empty()
     }
 }
 

@@ -32,6 +32,9 @@ bitflags! {
         const NO_HUGE = 1 << 9;
         /// `VM_SYNC`, which `MAP_SYNC` sets.
         const SYNC = 1 << 11;
+        /// `PROT_WRITE` can never be given (`VM_MAYWRITE` is missing): a shared mapping of a file that was opened for
+        /// reading.
+        const NO_WRITE = 1 << 12;
         /// No protection but `PROT_READ` can be given: the page of keys.
         const READ_ONLY = 1 << 10;
         /// The mapping has the promise of a huge page for each page without a leaf.
@@ -65,8 +68,9 @@ pub(super) struct Vma<O> {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) attrs: Attrs,
-    /// The distance from the start of the object in pages of 4 KiB. Of private anonymous memory: the address at which
-    /// it was first mapped, by which neighbours that were moved here from somewhere else are known.
+    /// The distance from the start of the object in pages of 4 KiB: where in a file the mapping begins. Of private
+    /// anonymous memory: the address at which it was first mapped, by which neighbours that were moved here from
+    /// somewhere else are known.
     pub(super) first_page: u64,
     pub(super) object: Option<O>,
     /// Present from the first page on that is written to.

@@ -63,6 +63,12 @@ impl<P: Platform> Kernel<P> {
             nr::RT_SIGRETURN => Ok(self.rt_sigreturn(here, regs)),
             nr::READ => self.read(here, int(a), b, c),
             nr::WRITE => self.write(here, int(a), b, c, done),
+            nr::OPEN => Ok(self.open(here, a, word(b))?),
+            nr::LSEEK => Ok(self.lseek(here, int(a), b, word(c))?),
+            nr::PREAD64 => Ok(self.pread(here, int(a), b, c, d)?),
+            nr::PWRITE64 => Ok(self.pwrite(here, int(a), b, c, d)?),
+            nr::FTRUNCATE => Ok(self.ftruncate(here, int(a), b)?),
+            nr::MEMFD_CREATE => Ok(self.memfd_create(here, a, word(b))?),
             nr::CLOSE => Ok(self.close(here, int(a))?),
             nr::PIPE2 => Ok(self.pipe2(here, a, word(b))?),
             nr::VMSPLICE => self.vmsplice(here, int(a), b, c, word(d)),
@@ -129,9 +135,9 @@ impl<P: Platform> Kernel<P> {
     fn memory_call(&self, here: &Here<'_, P>, nr: u64, args: [u64; 6]) -> Result<u64, Errno> {
         let space = &here.running.space;
         let caller = here.caller();
-        let [a, b, c, d, e, f] = args;
+        let [a, b, c, d, e, _] = args;
         match nr {
-            nr::MMAP => space.mmap(&caller, a, b, c, d, e, f),
+            nr::MMAP => self.mmap(here, args),
             nr::MUNMAP => space.munmap(&caller, a, b),
             nr::MPROTECT => space.mprotect(&caller, a, b, c),
             nr::PKEY_MPROTECT => space.pkey_mprotect(&caller, a, b, c, int(d)),

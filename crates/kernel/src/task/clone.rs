@@ -212,6 +212,8 @@ impl<P: Platform> Kernel<P> {
         let parent = here.running.thread.process();
         let actions = parent.signals.lock().actions.clone();
         let files = parent.files.lock().fork();
+        // Who makes a file shorter from here on finds the child; who did so before did not.
+        space.drop_behind_ends(here.processor.cpu());
         let process = Arc::new(Process::new(pid, space, actions, files));
         let own = tasks.processes.get(&here.pid());
         let group = own.map_or(pid, |entry| entry.group);

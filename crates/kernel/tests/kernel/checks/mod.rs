@@ -4,6 +4,8 @@ pub(crate) mod altstack;
 pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod limits;
+pub(crate) mod mapped;
+pub(crate) mod memfd;
 pub(crate) mod pkru;
 pub(crate) mod processes;
 mod rig;
@@ -46,6 +48,17 @@ macro_rules! each_check {
                 queues_have_an_end
                 wrong_arguments_of_the_signal_calls
                 random_calls_break_nothing;
+            mapped:
+                a_descriptor_says_what_its_mappings_may_be
+                mappings_show_the_file_and_private_ones_keep_their_copies
+                behind_the_end_of_a_file_is_sigbus
+                read_faults_bring_in_what_a_file_has_nearby
+                mappings_of_a_file_are_one_where_it_goes_on
+                a_file_goes_with_the_last_that_has_it;
+            memfd:
+                files_are_read_and_written_through_descriptors
+                an_opening_has_rights_and_a_position
+                a_file_that_fills_the_memory_is_told_so;
             pkru:
                 a_handler_starts_with_the_initial_value_and_gives_the_old_one_back
                 what_a_handler_writes_into_its_frame_decides

@@ -58,9 +58,6 @@ pub(crate) fn a_key_denies_what_the_register_says() {
         user.set_pkru(0);
         assert_eq!(user.write(addr, 0), Ok(()));
     }
-    let FaultEnd::Segv(segv) = pkuerr.unwrap_err() else {
-        unreachable!()
-    };
-    assert_eq!(segv.code, SegvCode::PkuErr);
+    assert_eq!(Segv::pkuerr(pkey(key)).code, SegvCode::PkuErr);
     rig.end();
 }

@@ -6,13 +6,8 @@ use super::rig::*;
 
 const LEN: usize = 3 * PAGE as usize;
 
-/// Three pages of which the last is made bad, and how many bytes from an offset are good.
-fn bad_third_page(user: &User<'_, '_>, make_bad: impl Fn(u64)) -> u64 {
-    let addr = user.map_pages(0, 3, RW, PRIVATE);
-    assert_eq!(user.write(addr, 1), Ok(()));
-    make_bad(addr + 2 * PAGE);
-    addr
-}
+/// What makes a page bad, with a key if it needs one.
+type Spoil = fn(&User<'_, '_>, u64, i32) -> Result<u64, Errno>;
 
 pub(crate) fn a_copy_stops_at_the_byte_that_is_denied() {
     let machine = machine(1);
@@ -22,18 +17,40 @@ pub(crate) fn a_copy_stops_at_the_byte_that_is_denied() {
     let key = user.pkey_alloc(0);
     let closed = 1 << (2 * key);
     let read_only = 2 << (2 * key);
-    // How the third page is made bad, and whether for reads as well.
-    let ways: [(&str, u32, &dyn Fn(u64), bool); 5] = [
-        ("unmapped", 0, &|at| drop(user.munmap(at, PAGE).unwrap()), true),
-        ("no rights", 0, &|at| drop(user.mprotect(at, PAGE, NONE).unwrap()), true),
-        ("read-only", 0, &|at| drop(user.mprotect(at, PAGE, R).unwrap()), false),
-        ("key", closed, &|at| drop(user.pkey_mprotect(at, PAGE, RW, key).unwrap()), true),
-        ("key", read_only, &|at| drop(user.pkey_mprotect(at, PAGE, RW, key).unwrap()), false),
+    // How the third page is made bad, the register then, and whether it is bad for reads as well.
+    let ways: [(&str, Spoil, u32, bool); 5] = [
+        ("unmapped", |user, at, _| user.munmap(at, PAGE), 0, true),
+        (
+            "no rights",
+            |user, at, _| user.mprotect(at, PAGE, NONE),
+            0,
+            true,
+        ),
+        (
+            "read-only",
+            |user, at, _| user.mprotect(at, PAGE, R),
+            0,
+            false,
+        ),
+        (
+            "closed",
+            |user, at, key| user.pkey_mprotect(at, PAGE, RW, key),
+            closed,
+            true,
+        ),
+        (
+            "key",
+            |user, at, key| user.pkey_mprotect(at, PAGE, RW, key),
+            read_only,
+            false,
+        ),
     ];
-    for (name, pkru, make_bad, is_bad_for_reads) in ways {
+    for (name, spoil, pkru, is_bad_for_reads) in ways {
         for offset in [0, 1, PAGE - 1, PAGE, 2 * PAGE - 1, 2 * PAGE, 2 * PAGE + 5] {
             user.set_pkru(0);
-            let addr = bad_third_page(&user, make_bad) + offset;
+            let start = user.map_pages(0, 3, RW, PRIVATE);
+            assert_eq!(spoil(&user, start + 2 * PAGE, key), Ok(0));
+            let addr = start + offset;
             user.set_pkru(pkru);
             let len = LEN - usize::try_from(offset).unwrap();
             let good = usize::try_from(2 * PAGE).unwrap().saturating_sub(LEN - len);
@@ -71,8 +88,16 @@ pub(crate) fn a_copy_brings_pages_in_and_ends_with_the_users_part() {
     assert_eq!(user.read(top - 1), Ok(7));
     // Not a byte of what leaves the user's part.
     for addr in [top - 15, top, 1 << 63, u64::MAX - 8, u64::MAX] {
-        assert_eq!(rig.space.copy_to_user(&caller, addr, &[9; 16]), Err(16), "{addr:#x}");
-        assert_eq!(rig.space.copy_from_user(&caller, addr, &mut buffer), Err(16), "{addr:#x}");
+        assert_eq!(
+            rig.space.copy_to_user(&caller, addr, &[9; 16]),
+            Err(16),
+            "{addr:#x}"
+        );
+        assert_eq!(
+            rig.space.copy_from_user(&caller, addr, &mut buffer),
+            Err(16),
+            "{addr:#x}"
+        );
     }
     assert_eq!(user.read(top - 15), Ok(7));
     assert_eq!(rig.space.copy_to_user(&caller, top, &[]), Ok(()));
@@ -125,13 +150,22 @@ pub(crate) fn somebody_else_stops_at_a_hole_to_the_byte() {
         let at = addr + offset;
         let good = usize::try_from(2 * PAGE - offset).unwrap();
         let bytes = vec![3; LEN];
-        assert_eq!(rig.space.write_remote(&cpu, at, &bytes, true), Err(LEN - good));
+        assert_eq!(
+            rig.space.write_remote(&cpu, at, &bytes, true),
+            Err(LEN - good)
+        );
         let mut back = vec![0xEE; LEN];
-        assert_eq!(rig.space.read_remote(&cpu, at, &mut back, true), Err(LEN - good));
+        assert_eq!(
+            rig.space.read_remote(&cpu, at, &mut back, true),
+            Err(LEN - good)
+        );
         assert!(back[..good].iter().all(|byte| *byte == 3));
         assert!(back[good..].iter().all(|byte| *byte == 0xEE));
     }
-    assert_eq!(rig.space.read_remote(&cpu, u64::MAX, &mut [0; 4], true), Err(4));
+    assert_eq!(
+        rig.space.read_remote(&cpu, u64::MAX, &mut [0; 4], true),
+        Err(4)
+    );
     rig.end();
 }
 

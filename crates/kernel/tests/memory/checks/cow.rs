@@ -46,7 +46,9 @@ pub(crate) fn each_side_keeps_its_own_whoever_writes_first() {
         assert_eq!(rig.on(0).read(addr), Ok(2));
         assert_eq!(within(&rig, &child, |user| user.read(addr)), Ok(3));
         // What nobody had touched is each one's own as well.
-        within(&rig, &child, |user| assert_eq!(user.write(addr + PAGE, 4), Ok(())));
+        within(&rig, &child, |user| {
+            assert_eq!(user.write(addr + PAGE, 4), Ok(()))
+        });
         assert_eq!(rig.on(0).read(addr + PAGE), Ok(0));
         drop(child);
         rig.end();
@@ -86,12 +88,20 @@ pub(crate) fn shared_memory_is_one_for_both() {
         assert_eq!(user.read(addr), Ok(1));
         assert_eq!(user.write(addr + PAGE, 2), Ok(()));
         assert_eq!(user.madvise(addr, 3 * PAGE, 4), Ok(0));
-        assert_eq!(user.read(addr), Ok(1), "it survives that it is dropped here");
+        assert_eq!(
+            user.read(addr),
+            Ok(1),
+            "it survives that it is dropped here"
+        );
     });
     assert_eq!(rig.on(0).read(addr + PAGE), Ok(2));
     assert_eq!(rig.on(0).munmap(addr, 2 * PAGE), Ok(0));
     within(&rig, &child, |user| {
-        assert_eq!(user.read(addr), Ok(1), "it survives that the other side goes");
+        assert_eq!(
+            user.read(addr),
+            Ok(1),
+            "it survives that the other side goes"
+        );
         // A second mapping of the same memory.
         let twin = user.mremap(addr, 0, PAGE, 3, addr + 64 * PAGE).unwrap();
         assert_eq!(user.write(twin, 7), Ok(()));
@@ -158,12 +168,18 @@ pub(crate) fn a_child_has_the_keys_of_its_parent() {
     assert_eq!(child.mapping(addr), rig.space.mapping(addr));
     within(&rig, &child, |user| {
         user.set_pkru(1 << (2 * key));
-        assert_eq!(user.read(addr), Err(FaultEnd::Segv(Segv::pkuerr(pkey(key)))));
+        assert_eq!(
+            user.read(addr),
+            Err(FaultEnd::Segv(Segv::pkuerr(pkey(key))))
+        );
         assert_eq!(user.space.pkey_free(&user.caller(), key), Ok(0));
         user.set_pkru(0);
         assert_eq!(user.read(addr), Ok(5));
     });
-    assert!(rig.space.keys().map().is_allocated(key), "the parent's is another map");
+    assert!(
+        rig.space.keys().map().is_allocated(key),
+        "the parent's is another map"
+    );
     drop(child);
     rig.end();
 }

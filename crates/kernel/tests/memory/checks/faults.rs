@@ -121,7 +121,10 @@ pub(crate) fn addresses_outside_of_the_users_part_are_not_mapped() {
     let rig = Rig::new(&machine);
     let user = rig.on(0);
     let top = 0x7fff_ffff_f000;
-    assert_eq!(user.mmap(top - PAGE, PAGE, RW, PRIVATE | FIXED), Ok(top - PAGE));
+    assert_eq!(
+        user.mmap(top - PAGE, PAGE, RW, PRIVATE | FIXED),
+        Ok(top - PAGE)
+    );
     assert_eq!(user.write(top - 1, 1), Ok(()));
     assert_eq!(user.read(top).map(drop), MAPERR);
     for addr in [top, 1 << 63, u64::MAX] {
@@ -130,7 +133,11 @@ pub(crate) fn addresses_outside_of_the_users_part_are_not_mapped() {
                 addr,
                 code: pkeys_core::PageFaultErrorCode::from_bits(bits),
             };
-            assert_eq!(rig.space.page_fault(&user.caller(), fault), MAPERR, "{addr:#x} {bits:#x}");
+            assert_eq!(
+                rig.space.page_fault(&user.caller(), fault),
+                MAPERR,
+                "{addr:#x} {bits:#x}"
+            );
         }
     }
     rig.end();
@@ -150,7 +157,10 @@ pub(crate) fn without_keys_every_mapping_has_key_0_and_no_fault_names_one() {
     assert_eq!(user.read(addr), Ok(0), "execute-only needs keys");
     assert_eq!(user.mprotect(addr, PAGE, RW), Ok(0));
     assert_eq!(user.pkey_mprotect(addr, PAGE, R, 0), Ok(0));
-    assert_eq!(user.pkey_mprotect(addr, PAGE, R, 1), Err(pkeys_kernel::abi::Errno::Invalid));
+    assert_eq!(
+        user.pkey_mprotect(addr, PAGE, R, 1),
+        Err(pkeys_kernel::abi::Errno::Invalid)
+    );
     assert_eq!(user.write(addr, 1), ACCERR);
     rig.end();
 }
@@ -182,4 +192,29 @@ pub(crate) fn execute_only_memory_runs_and_cannot_be_read() {
         assert!(user.read(addr).is_ok());
     }
     rig.end();
+}
+
+pub(crate) fn a_read_of_shared_memory_brings_in_what_is_near_whatever_comes_of_it() {
+    let machine = machine(1);
+    let rig = Rig::new(&machine);
+    let user = rig.on(0);
+    let addr = user.map_pages(0, 2, RW, SHARED);
+    assert_eq!(user.write(addr, 5), Ok(()));
+    // The same memory once more, and room behind its end.
+    let twin = addr + 64 * PAGE;
+    for touched in [1, 3] {
+        assert_eq!(user.mremap(addr, 0, 4 * PAGE, 3, twin), Ok(twin));
+        assert!(user.cpu.user_read(twin).is_err());
+        let result = user.read(twin + touched * PAGE);
+        let is_behind = touched >= 2;
+        assert_eq!(result, if is_behind { Err(FaultEnd::Bus) } else { Ok(0) });
+        assert_eq!(user.cpu.user_read(twin), Ok(5), "after page {touched}");
+        // What the object does not have yet stays away.
+        assert_eq!(user.cpu.user_read(twin + PAGE).is_ok(), !is_behind);
+        assert_eq!(user.munmap(addr + PAGE, PAGE), Ok(0));
+        let fresh = user.map_pages(0, 2, RW, SHARED);
+        assert_eq!(user.write(fresh, 5), Ok(()));
+    }
+    rig.end();
+    assert_eq!(nr_frames(&machine), [0; 3]);
 }

@@ -94,7 +94,10 @@ pub(crate) fn neither_side_of_a_fork_writes_to_what_the_other_sees() {
         assert_eq!(rig.on(0).write(addr, 9), Ok(()));
         assert_eq!(rig.machine.cpu(1).user_read(addr), Ok(9));
         let mut seen = [0];
-        assert_eq!(child.read_remote(&rig.machine.cpu(0), addr, &mut seen, false), Ok(()));
+        assert_eq!(
+            child.read_remote(&rig.machine.cpu(0), addr, &mut seen, false),
+            Ok(())
+        );
         assert_eq!(seen, [5]);
         drop(child);
     });
@@ -105,7 +108,9 @@ pub(crate) fn a_forced_write_reaches_every_cpu() {
         assert_eq!(rig.on(0).mprotect(addr, PAGE, R), Ok(0));
         let child = rig.fork().unwrap();
         assert!(can_read(rig, 1, addr));
-        let written = rig.space.write_remote(&rig.machine.cpu(0), addr, &[8], true);
+        let written = rig
+            .space
+            .write_remote(&rig.machine.cpu(0), addr, &[8], true);
         assert_eq!(written, Ok(()));
         assert_eq!(rig.machine.cpu(1).user_read(addr), Ok(8));
         assert!(!can_write(rig, 1, addr));
@@ -128,7 +133,10 @@ pub(crate) fn only_cpus_that_run_the_space_are_disturbed() {
     let now = before();
     for (earlier, later) in start.iter().zip(&now) {
         let done = *later - *earlier;
-        assert_eq!((done.invlpgs, done.shoot_downs_sent, done.root_loads), (0, 0, 0));
+        assert_eq!(
+            (done.invlpgs, done.shoot_downs_sent, done.root_loads),
+            (0, 0, 0)
+        );
     }
 
     // Taken away: CPU 1 has to know, and CPU 2 does not run it.

@@ -75,7 +75,11 @@ pub(crate) fn a_huge_page_is_changed_as_a_whole_or_not_at_all() {
         let flags = PRIVATE | HUGE | FIXED;
         let invalid = Err(Errno::Invalid);
         assert_eq!(user.mmap(addr + PAGE, MB2, RW, flags), invalid);
-        assert_eq!(user.mmap(addr, MB2, RW, flags | 29 << 26), invalid, "no such size");
+        assert_eq!(
+            user.mmap(addr, MB2, RW, flags | 29 << 26),
+            invalid,
+            "no such size"
+        );
         assert_eq!(user.mmap(addr, 0, RW, flags), invalid);
         // A length is rounded up.
         assert_eq!(user.mmap(addr, MB2 + 1, RW, flags), Ok(addr));
@@ -87,9 +91,20 @@ pub(crate) fn a_huge_page_is_changed_as_a_whole_or_not_at_all() {
         assert_eq!(user.mprotect(addr + PAGE, MB2, R), invalid);
         assert_eq!(user.mseal(addr, PAGE), invalid);
         assert_eq!(user.madvise(addr + PAGE, MB2, 4), invalid);
-        assert_eq!(user.madvise(addr, MB2 - 1, 4), Ok(0), "rounded down to nothing");
-        assert_eq!(user.mremap(addr + PAGE, MB2, MB2, 3, addr + 8 * MB2), invalid);
-        assert_eq!(user.mremap(addr, MB2, 2 * MB2, 1, 0), invalid, "they do not grow");
+        assert_eq!(
+            user.madvise(addr, MB2 - PAGE, 4),
+            Ok(0),
+            "rounded down to nothing"
+        );
+        assert_eq!(
+            user.mremap(addr + PAGE, MB2, MB2, 3, addr + 8 * MB2),
+            invalid
+        );
+        assert_eq!(
+            user.mremap(addr, MB2, 2 * MB2, 1, 0),
+            invalid,
+            "they do not grow"
+        );
         assert_eq!(user.read(addr), Ok(5));
         // They move, and the key moves along.
         let key = user.pkey_alloc(0);
@@ -98,9 +113,17 @@ pub(crate) fn a_huge_page_is_changed_as_a_whole_or_not_at_all() {
         assert_eq!(user.mremap(addr, 2 * MB2, 2 * MB2, 3, to), Ok(to));
         assert_eq!(user.read(to), Ok(5));
         assert_eq!(rig.space.mapping(to).unwrap().pkey, pkey(key));
-        assert_eq!(free(rig, LeafSize::Size2M), (2, 1), "the promise moved along");
+        assert_eq!(
+            free(rig, LeafSize::Size2M),
+            (2, 1),
+            "the promise moved along"
+        );
         assert_eq!(user.madvise(to, MB2, 4), Ok(0));
-        assert_eq!(free(rig, LeafSize::Size2M), (3, 2), "and comes back with the page");
+        assert_eq!(
+            free(rig, LeafSize::Size2M),
+            (3, 2),
+            "and comes back with the page"
+        );
         assert_eq!(user.read(to), Ok(0));
     });
 }
@@ -110,7 +133,8 @@ pub(crate) fn a_mapping_is_promised_its_pages() {
         let user = rig.on(0);
         let size = LeafSize::Size2M;
         let at = |page: u64| ARENA + page * MB2;
-        let map = |page, count: u64, flags| user.mmap(at(page), count * MB2, RW, flags | HUGE | FIXED);
+        let map =
+            |page, count: u64, flags| user.mmap(at(page), count * MB2, RW, flags | HUGE | FIXED);
         assert_eq!(map(0, 4, PRIVATE), Err(Errno::NoMemory));
         assert_eq!(map(0, 2, PRIVATE), Ok(at(0)));
         assert_eq!(free(rig, size), (3, 2));
@@ -139,7 +163,10 @@ pub(crate) fn a_fork_shares_huge_pages_and_gets_no_promises() {
     with_reserve(3, 0, |rig| {
         let user = rig.on(0);
         let addr = ARENA;
-        assert_eq!(user.mmap(addr, 2 * MB2, RW, PRIVATE | HUGE | FIXED), Ok(addr));
+        assert_eq!(
+            user.mmap(addr, 2 * MB2, RW, PRIVATE | HUGE | FIXED),
+            Ok(addr)
+        );
         assert_eq!(user.write(addr, 5), Ok(()));
         let child = rig.fork().unwrap();
         assert_eq!(free(rig, LeafSize::Size2M), (2, 1), "the parent's");
@@ -151,7 +178,11 @@ pub(crate) fn a_fork_shares_huge_pages_and_gets_no_promises() {
         assert_eq!(child.write_remote(&cpu, addr, &[6], false), Ok(()));
         assert_eq!(user.read(addr), Ok(5));
         assert_eq!(free(rig, LeafSize::Size2M), (1, 1));
-        assert_eq!(child.write_remote(&cpu, addr + MB2, &[6], false), Err(1), "promised to the parent");
+        assert_eq!(
+            child.write_remote(&cpu, addr + MB2, &[6], false),
+            Err(1),
+            "promised to the parent"
+        );
         assert_eq!(user.write(addr + MB2, 7), Ok(()));
         assert_eq!(user.write(addr, 8), Ok(()), "nobody shares it any more");
         drop(child);
@@ -163,7 +194,10 @@ pub(crate) fn dropped_pages_that_a_child_keeps_break_the_promise() {
     with_reserve(2, 0, |rig| {
         let user = rig.on(0);
         let addr = ARENA;
-        assert_eq!(user.mmap(addr, 2 * MB2, RW, PRIVATE | HUGE | FIXED), Ok(addr));
+        assert_eq!(
+            user.mmap(addr, 2 * MB2, RW, PRIVATE | HUGE | FIXED),
+            Ok(addr)
+        );
         assert_eq!(user.write(addr, 5), Ok(()));
         assert_eq!(user.write(addr + MB2, 6), Ok(()));
         let child = rig.fork().unwrap();

@@ -4,9 +4,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use pkeys_core::AllocationState;
 use pkeys_kernel::abi::Errno;
+use pkeys_kernel::keys::fault::Segv;
 use pkeys_kernel::keys::user::KeyPage;
 use pkeys_kernel::memory::FaultEnd;
-use pkeys_kernel::keys::fault::Segv;
 
 use super::rig::*;
 
@@ -60,7 +60,11 @@ pub(crate) fn nobody_writes_to_the_page() {
     let page = rig.space.map_key_page(&user.caller()).unwrap();
     assert_eq!(user.write(page, 1), Err(FaultEnd::Segv(Segv::ACCERR)));
     for prot in [2, RW, X, RX, RWX] {
-        assert_eq!(user.mprotect(page, PAGE, prot), Err(Errno::Access), "{prot}");
+        assert_eq!(
+            user.mprotect(page, PAGE, prot),
+            Err(Errno::Access),
+            "{prot}"
+        );
     }
     let cpu = machine.cpu(0);
     assert_eq!(rig.space.write_remote(&cpu, page, &[1], true), Err(1));
@@ -81,7 +85,11 @@ pub(crate) fn there_is_one_page_wherever_it_goes() {
     let to = ARENA;
     assert_eq!(user.mremap(page, PAGE, PAGE, 3, to), Ok(to));
     assert_eq!(rig.space.map_key_page(&user.caller()), Ok(to));
-    assert_eq!(user.mremap(to, PAGE, 2 * PAGE, 1, 0), Err(Errno::Fault), "it does not grow");
+    assert_eq!(
+        user.mremap(to, PAGE, 2 * PAGE, 1, 0),
+        Err(Errno::Fault),
+        "it does not grow"
+    );
     assert_eq!(user.munmap(to, PAGE), Ok(0));
     let key = user.pkey_alloc(0);
     let again = rig.space.map_key_page(&user.caller()).unwrap();
@@ -127,5 +135,8 @@ pub(crate) fn the_layout_is_the_one_that_user_space_has() {
     assert_eq!(core::mem::offset_of!(KeyPage, version), 4);
     let bytes = KeyPage::bytes(state);
     assert_eq!(bytes[..4], page.map.load(Ordering::Relaxed).to_le_bytes());
-    assert_eq!(bytes[4..], page.version.load(Ordering::Relaxed).to_le_bytes());
+    assert_eq!(
+        bytes[4..],
+        page.version.load(Ordering::Relaxed).to_le_bytes()
+    );
 }

@@ -34,7 +34,8 @@ macro_rules! each_check {
                 a_fault_is_answered_by_the_mapping_as_it_is_by_then
                 addresses_outside_of_the_users_part_are_not_mapped
                 without_keys_every_mapping_has_key_0_and_no_fault_names_one
-                execute_only_memory_runs_and_cannot_be_read;
+                execute_only_memory_runs_and_cannot_be_read
+                a_read_of_shared_memory_brings_in_what_is_near_whatever_comes_of_it;
             shortage: a_fault_that_finds_no_memory_can_be_tried_again
                 a_copy_that_finds_no_memory_leaves_the_page
                 a_fork_that_finds_no_memory_leaves_the_parent_alone

@@ -152,7 +152,11 @@ impl Model {
     }
 
     pub(crate) fn munmap(&mut self, range: core::ops::Range<u64>) -> Result<u64, Errno> {
-        if self.pages.range(range.clone()).any(|(_, page)| page.is_sealed) {
+        if self
+            .pages
+            .range(range.clone())
+            .any(|(_, page)| page.is_sealed)
+        {
             return Err(Errno::Perm);
         }
         self.pages.retain(|page, _| !range.contains(page));
@@ -211,7 +215,11 @@ impl Model {
                 self.pages.get_mut(&number).unwrap().byte = Byte::Own(0);
             }
         }
-        if has_hole { Err(Errno::NoMemory) } else { Ok(0) }
+        if has_hole {
+            Err(Errno::NoMemory)
+        } else {
+            Ok(0)
+        }
     }
 
     /// `MADV_POPULATE_READ` and `MADV_POPULATE_WRITE`.
@@ -232,7 +240,10 @@ impl Model {
     }
 
     pub(crate) fn mseal(&mut self, range: core::ops::Range<u64>) -> Result<u64, Errno> {
-        if range.clone().any(|number| !self.pages.contains_key(&number)) {
+        if range
+            .clone()
+            .any(|number| !self.pages.contains_key(&number))
+        {
             return Err(Errno::NoMemory);
         }
         for number in range {

@@ -34,7 +34,12 @@ pub(crate) fn pkey_mprotect_checks_in_linux_order() {
     for start in [mapped, mapped + 1, unmapped, sealed] {
         for len in [PAGE, 1, 0, u64::MAX, 8 * PAGE] {
             for prot in [
-                RW, R | 8, R | 16, R | 1 << 40, RW | GROWSDOWN, RW | GROWSUP,
+                RW,
+                R | 8,
+                R | 16,
+                R | 1 << 40,
+                RW | GROWSDOWN,
+                RW | GROWSUP,
                 RW | GROWSDOWN | GROWSUP,
             ] {
                 for pkey in [-1, 0, key, -2, key + 5, 16, hidden, i32::MIN] {
@@ -152,7 +157,11 @@ pub(crate) fn mremap_checks_in_linux_order() {
                         assert_eq!(user.mseal(sealed, 2 * PAGE), Ok(0));
                         let is_to = flags & 6 != 0;
                         let is_huge_target = target == 1 << 50;
-                        let new_addr = if is_huge_target { target } else { ARENA + target };
+                        let new_addr = if is_huge_target {
+                            target
+                        } else {
+                            ARENA + target
+                        };
                         let shrinks = !is_to && old_len >= new_len;
                         let invalid = Err(Errno::Invalid);
                         let fault = Err(Errno::Fault);
@@ -160,14 +169,20 @@ pub(crate) fn mremap_checks_in_linux_order() {
                             &[
                                 (flags & !7 != 0, Some(invalid)),
                                 (flags & 2 != 0 && flags & 1 == 0, Some(invalid)),
-                                (flags & 4 != 0 && (flags & 1 == 0 || old_len != new_len), Some(invalid)),
+                                (
+                                    flags & 4 != 0 && (flags & 1 == 0 || old_len != new_len),
+                                    Some(invalid),
+                                ),
                                 (offset != 0, Some(invalid)),
                                 (new_len == 0, Some(invalid)),
                                 (place == 8, Some(fault)),
                                 (place == 4, Some(Err(Errno::Perm))),
                                 (is_to && target % PAGE != 0, Some(invalid)),
                                 (is_to && is_huge_target, Some(invalid)),
-                                (is_to && target == place * PAGE && old_len > 0, Some(invalid)),
+                                (
+                                    is_to && target == place * PAGE && old_len > 0,
+                                    Some(invalid),
+                                ),
                                 (shrinks, Some(Ok(ARENA))),
                                 // The new range is emptied first, and it is the old one.
                                 (flags & 2 != 0 && target == place * PAGE, Some(fault)),
@@ -181,7 +196,8 @@ pub(crate) fn mremap_checks_in_linux_order() {
                             None,
                         );
                         let addr = ARENA + place * PAGE + offset;
-                        let found = user.mremap(addr, old_len * PAGE, new_len * PAGE, flags, new_addr);
+                        let found =
+                            user.mremap(addr, old_len * PAGE, new_len * PAGE, flags, new_addr);
                         let text = (flags, offset, place, old_len, new_len, target);
                         match expected {
                             Some(expected) => assert_eq!(found, expected, "{text:?}"),
@@ -211,8 +227,19 @@ pub(crate) fn munmap_madvise_and_mseal_check_in_linux_order() {
         for len in [PAGE, 0, u64::MAX] {
             let is_bad = addr % PAGE != 0 || len == u64::MAX || addr == 1 << 50;
             let perm = Err(Errno::Perm);
-            let expected = first(&[(is_bad, invalid), (len == 0, invalid), (addr == sealed, perm)], Ok(0));
-            assert_eq!(user.munmap(addr, len), expected, "munmap {addr:#x} {len:#x}");
+            let expected = first(
+                &[
+                    (is_bad, invalid),
+                    (len == 0, invalid),
+                    (addr == sealed, perm),
+                ],
+                Ok(0),
+            );
+            assert_eq!(
+                user.munmap(addr, len),
+                expected,
+                "munmap {addr:#x} {len:#x}"
+            );
             for advice in [0, 1, 2, 3, 4, 22, 23, 5, -1, 77] {
                 let known = ![5, -1, 77].contains(&advice);
                 let hole = Err(Errno::NoMemory);

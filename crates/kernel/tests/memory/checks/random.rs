@@ -112,7 +112,10 @@ fn step(
             let overlaps = to.start < range.end && range.start < to.end;
             match found {
                 Ok(at) => {
-                    assert!(model.is_alike(range.clone()), "what is moved is one mapping");
+                    assert!(
+                        model.is_alike(range.clone()),
+                        "what is moved is one mapping"
+                    );
                     assert_eq!(at, new * PAGE);
                     assert_eq!(model.munmap(to), Ok(0));
                     model.moved(range, new);
@@ -137,7 +140,11 @@ fn step(
         12 => {
             let is_write = random.below(2) == 0;
             let found = user.madvise(addr, len, if is_write { 23 } else { 22 });
-            assert_eq!(found, model.populate(thread, range, is_write), "MADV_POPULATE");
+            assert_eq!(
+                found,
+                model.populate(thread, range, is_write),
+                "MADV_POPULATE"
+            );
             both("populate", found.is_ok());
         }
         13 if random.below(20) == 0 => {
@@ -203,12 +210,7 @@ fn check_touch(
 }
 
 /// Each thread looks at each page.
-fn look<'m>(
-    random: &mut Random,
-    machine: &'m Machine,
-    pair: &mut Pair<'m>,
-    common: &mut Common,
-) {
+fn look<'m>(random: &mut Random, machine: &'m Machine, pair: &mut Pair<'m>, common: &mut Common) {
     for number in 0..NR_CPUS {
         let user = User {
             space: &pair.space,
@@ -291,8 +293,17 @@ pub(crate) fn random_programs_agree_with_the_model() {
         run(seed, 400, &mut seen);
     }
     for name in [
-        "mmap", "munmap", "pkey_mprotect", "mremap", "dontneed", "populate", "mseal",
-        "pkey_alloc", "pkey_free", "remote", "fork",
+        "mmap",
+        "munmap",
+        "pkey_mprotect",
+        "mremap",
+        "dontneed",
+        "populate",
+        "mseal",
+        "pkey_alloc",
+        "pkey_free",
+        "remote",
+        "fork",
     ] {
         let count = seen.get(name).copied().unwrap_or(0);
         assert!(count > 20, "only {count} times {name} went well: {seen:?}");

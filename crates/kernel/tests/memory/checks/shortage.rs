@@ -66,7 +66,9 @@ fn two_pages(user: &User<'_, '_>) {
 
 pub(crate) fn a_fault_that_finds_no_memory_can_be_tried_again() {
     for flags in [PRIVATE, SHARED] {
-        let map = |user: &User<'_, '_>| drop(user.map_pages(0, 1, RW, flags));
+        let map = |user: &User<'_, '_>| {
+            user.map_pages(0, 1, RW, flags);
+        };
         let needed = starve(map, |rig| went(rig.on(0).write(ARENA, 1)), |_, _| ());
         assert_eq!(needed, 4, "a page and three tables");
         let needed = starve(map, |rig| went(rig.on(0).read(ARENA)), |_, _| ());
@@ -121,11 +123,16 @@ pub(crate) fn a_move_that_finds_no_memory_moves_nothing() {
             assert_eq!(user.space.mappings().len(), 1);
         },
     );
-    assert_eq!(room, 3, "three tables for another part of the address space");
+    assert_eq!(
+        room, 3,
+        "three tables for another part of the address space"
+    );
 }
 
 pub(crate) fn copies_and_populating_stop_where_memory_ends() {
-    let scene = |user: &User<'_, '_>| drop(user.map_pages(0, 3, RW, PRIVATE));
+    let scene = |user: &User<'_, '_>| {
+        user.map_pages(0, 3, RW, PRIVATE);
+    };
     let bytes = vec![6; 2 * PAGE as usize];
     let room = starve(
         scene,
@@ -135,7 +142,10 @@ pub(crate) fn copies_and_populating_stop_where_memory_ends() {
                 Ok(()) => true,
                 Err(left) => {
                     // What was copied is there, and ends at a page.
-                    assert!([bytes.len(), bytes.len() - 4095, 1].contains(&left), "{left}");
+                    assert!(
+                        [bytes.len(), bytes.len() - 4095, 1].contains(&left),
+                        "{left}"
+                    );
                     false
                 }
             }
@@ -185,7 +195,12 @@ pub(crate) fn the_page_of_keys_and_new_spaces_need_memory() {
         nr_2m: 2,
         ..PoolSettings::default()
     };
-    for (limit, is_enough) in [(0, false), (PAGE, false), (4 << 20, false), ((4 << 20) + PAGE, true)] {
+    for (limit, is_enough) in [
+        (0, false),
+        (PAGE, false),
+        (4 << 20, false),
+        ((4 << 20) + PAGE, true),
+    ] {
         let machine = Machine::new(1, limit);
         let pool: Result<TestPool<'_>, _> = Pool::new(machine.memory(), settings);
         assert_eq!(pool.is_ok(), is_enough, "{limit:#x}");

@@ -68,7 +68,10 @@ pub(crate) fn a_part_of_a_larger_page_is_split_off() {
     assert_eq!(size(place + PAGE), Some(LeafSize::Size4K));
     assert_eq!(size(GB + 6 * MB2), Some(LeafSize::Size2M));
     assert_eq!(tables.next(0..GB + 1).map(|(at, _)| at), Some(GB));
-    assert_eq!(tables.next(place + 1..u64::MAX >> 17).map(|(at, _)| at), Some(place));
+    assert_eq!(
+        tables.next(place + 1..u64::MAX >> 17).map(|(at, _)| at),
+        Some(place)
+    );
 
     // All pieces come back, each once, and the tables with them.
     let everything = 0..1 << 47;
@@ -134,13 +137,20 @@ pub(crate) fn frames_come_only_out_of_a_flush() {
         assert_eq!(old.at, frame);
         memory.free(old.at, old.size);
     }
-    assert_eq!((cpu.user_read(ARENA), other.user_read(ARENA)), (Ok(0), Ok(0)));
+    assert_eq!(
+        (cpu.user_read(ARENA), other.user_read(ARENA)),
+        (Ok(0), Ok(0))
+    );
 
     // A token that is dropped leaves the frame allocated.
     let before = nr_frames(&machine);
     drop(tables.unmap(ARENA..ARENA + PAGE, 0..0).unwrap());
     assert_eq!(nr_frames(&machine), before);
-    assert_eq!(other.user_read(ARENA), Ok(0), "reaches the page, which is nobody else's");
+    assert_eq!(
+        other.user_read(ARENA),
+        Ok(0),
+        "reaches the page, which is nobody else's"
+    );
     memory.free(copy, LeafSize::Size4K);
 
     // Taking one out gives no frame at all; it is on its way to another place.
@@ -151,7 +161,9 @@ pub(crate) fn frames_come_only_out_of_a_flush() {
     assert_eq!(tables.take(ARENA).map(|(leaf, _)| leaf), None);
 
     // The last mapping takes its tables along.
-    let flush = tables.unmap(ARENA + PAGE..ARENA + 2 * PAGE, 0..1 << 47).unwrap();
+    let flush = tables
+        .unmap(ARENA + PAGE..ARENA + 2 * PAGE, 0..1 << 47)
+        .unwrap();
     for old in flush.commit(&cpu, both, root) {
         memory.free(old.at, old.size);
     }
@@ -166,7 +178,10 @@ pub(crate) fn modes_are_what_the_processor_sees() {
     let cpu = machine.cpu(0);
     let mut tables = FourLevel::new(memory).unwrap();
     cpu.load_root(tables.root());
-    for (size, addr) in [(LeafSize::Size4K, ARENA), (LeafSize::Size2M, ARENA + 8 * MB2)] {
+    for (size, addr) in [
+        (LeafSize::Size4K, ARENA),
+        (LeafSize::Size2M, ARENA + 8 * MB2),
+    ] {
         let frame = map(&mut tables, memory, addr, size);
         for bits in 0..8 {
             let wanted = LeafMode {
@@ -176,17 +191,32 @@ pub(crate) fn modes_are_what_the_processor_sees() {
                 pkey: pkey(bits),
             };
             let range = addr..addr + size.bytes();
-            let flush = tables.change(range, &mut |_, leaf| leaf.mode = wanted).unwrap();
+            let flush = tables
+                .change(range, &mut |_, leaf| leaf.mode = wanted)
+                .unwrap();
             assert!(settle(flush, &cpu, tables.root()).is_empty());
             let is_open = wanted.is_present;
             assert_eq!(cpu.user_read(addr).is_ok(), is_open);
-            assert_eq!(cpu.user_write(addr, 1).is_ok(), is_open && wanted.is_writable);
-            assert_eq!(cpu.user_fetch(addr).is_ok(), is_open && wanted.is_executable);
             if is_open {
-                assert_eq!(cpu.tlb_entry(addr).map(|entry| entry.rights.pkey), Some(wanted.pkey));
+                assert_eq!(
+                    cpu.tlb_entry(addr).map(|entry| entry.rights.pkey),
+                    Some(wanted.pkey)
+                );
             }
+            assert_eq!(
+                cpu.user_write(addr, 1).is_ok(),
+                is_open && wanted.is_writable
+            );
+            assert_eq!(
+                cpu.user_fetch(addr).is_ok(),
+                is_open && wanted.is_executable
+            );
             let leaf = tables.look_up(addr).unwrap();
-            assert_eq!((leaf.mode, leaf.frame), (wanted, frame), "also while it is not present");
+            assert_eq!(
+                (leaf.mode, leaf.frame),
+                (wanted, frame),
+                "also while it is not present"
+            );
         }
         let flush = tables.unmap(addr..addr + size.bytes(), 0..0).unwrap();
         for (at, size) in settle(flush, &cpu, tables.root()) {
@@ -194,5 +224,9 @@ pub(crate) fn modes_are_what_the_processor_sees() {
         }
     }
     tables.destroy();
-    assert_eq!(nr_frames(&machine), [0; 3], "with tables that nobody took out");
+    assert_eq!(
+        nr_frames(&machine),
+        [0; 3],
+        "with tables that nobody took out"
+    );
 }

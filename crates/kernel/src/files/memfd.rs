@@ -1,0 +1,216 @@
+//! Files in memory: `memfd_create(2)`, `open(2)`, `ftruncate(2)`, `lseek(2)`, and `mmap(2)` of a descriptor.
+//!
+//! Such a file has no name. It goes with the last descriptor and the last mapping of it. A descriptor and its copies in
+//! child processes are one opening: they have one position and the same rights. `open` knows no paths but
+//! `/proc/self/fd/N` of a file in memory, by which a program gets an opening with other rights.
+//!
+//! Source: Linux 6.12 `mm/memfd.c` (`memfd_create`), `fs/open.c` (`do_sys_ftruncate`), `fs/read_write.c`
+//! (`generic_file_llseek`), `mm/mmap.c` (`ksys_mmap_pgoff`).
+
+use alloc::sync::Arc;
+
+use lock_api::Mutex;
+
+use crate::abi::task::{
+    MFD_ALLOW_SEALING, MFD_CLOEXEC, O_ACCMODE, O_CLOEXEC, O_LARGEFILE, O_NONBLOCK,
+};
+use crate::abi::{Errno, MapFlags};
+use crate::files::{File, Files};
+use crate::kernel::{Here, Kernel};
+use crate::memory::layout::{PAGE_SIZE, is_aligned};
+use crate::memory::{Backing, Object};
+use crate::platform::Platform;
+
+/// The longest name of a file, without the zero at its end.
+const NAME_MAX: usize = 249;
+/// The longest path, with the zero at its end: `PATH_MAX`.
+const PATH_MAX: usize = 4096;
+/// Where the descriptors of a process have names.
+const DESCRIPTORS: &[u8] = b"/proc/self/fd/";
+
+/// `SEEK_SET`, `SEEK_CUR`, `SEEK_END`.
+const SEEK_SET: u32 = 0;
+const SEEK_CUR: u32 = 1;
+const SEEK_END: u32 = 2;
+
+/// A file in memory, opened.
+pub(crate) struct MemoryFile<P: Platform> {
+    pub(super) object: Object<P::Memory, P::Lock>,
+    /// Where the next read or write begins: at most the largest `i64`.
+    pub(super) position: Mutex<P::Lock, u64>,
+    pub(super) is_readable: bool,
+    pub(super) is_writable: bool,
+}
+
+impl<P: Platform> MemoryFile<P> {
+    fn opening(object: Object<P::Memory, P::Lock>, mode: u32) -> File<P> {
+        // 0, 1 and 2 become 1, 2 and 3: a bit for reading and one for writing.
+        let rights = (mode + 1) & O_ACCMODE;
+        File::Memory(Arc::new(Self {
+            object,
+            position: Mutex::new(0),
+            is_readable: rights & 1 != 0,
+            is_writable: rights & 2 != 0,
+        }))
+    }
+}
+
+impl<P: Platform> File<P> {
+    /// What it is to `mmap(2)`.
+    fn backing(&self) -> Backing<P::Memory, P::Lock> {
+        Backing {
+            file: match self {
+                Self::Memory(file) => Some(file.object.clone()),
+                Self::Console | Self::Pipe { .. } => None,
+            },
+            is_readable: self.is_readable(),
+            is_writable: self.is_writable(),
+        }
+    }
+}
+
+impl<P: Platform> Kernel<P> {
+    /// `int memfd_create(const char *name, unsigned int flags);`
+    pub(crate) fn memfd_create(
+        &self,
+        here: &Here<'_, P>,
+        name: u64,
+        flags: u32,
+    ) -> Result<u64, Errno> {
+        if flags & !(MFD_CLOEXEC | MFD_ALLOW_SEALING) != 0 {
+            return Err(Errno::Invalid);
+        }
+        here.read_string(name, NAME_MAX + 1, Errno::Invalid)?;
+        let file = MemoryFile::opening(Object::file(&self.pool), 2);
+        let closes = flags & MFD_CLOEXEC != 0;
+        let mut files = here.running.thread.process().files.lock();
+        number(files.add(file, closes, self.config.max_files))
+    }
+
+    /// `int open(const char *pathname, int flags);`
+    pub(crate) fn open(&self, here: &Here<'_, P>, path: u64, flags: u32) -> Result<u64, Errno> {
+        if flags & !(O_ACCMODE | O_NONBLOCK | O_LARGEFILE | O_CLOEXEC) != 0 {
+            return Err(Errno::Invalid);
+        }
+        let path = here.read_string(path, PATH_MAX, Errno::NameTooLong)?;
+        let mut files = here.running.thread.process().files.lock();
+        files.lowest_free(self.config.max_files)?;
+        let object = named(&files, &path).ok_or(Errno::NoEntry)?.reopen();
+        let file = MemoryFile::opening(object, flags & O_ACCMODE);
+        number(files.add(file, flags & O_CLOEXEC != 0, self.config.max_files))
+    }
+
+    /// `int ftruncate(int fd, off_t length);`
+    pub(crate) fn ftruncate(&self, here: &Here<'_, P>, fd: i32, len: u64) -> Result<u64, Errno> {
+        if len.cast_signed() < 0 {
+            return Err(Errno::Invalid);
+        }
+        let file = here.running.thread.process().files.lock().get(fd)?;
+        match file {
+            File::Memory(file) if file.is_writable => {
+                if file.object.set_len(len) {
+                    self.drop_behind(here, &file, len);
+                }
+                Ok(0)
+            }
+            _ => Err(Errno::Invalid),
+        }
+    }
+
+    /// Takes what lies behind the end of a file out of every address space.
+    fn drop_behind(&self, here: &Here<'_, P>, file: &MemoryFile<P>, len: u64) {
+        let processes: alloc::vec::Vec<_> = self.with_tasks(|tasks| {
+            let entries = tasks.processes.values();
+            entries.map(|entry| Arc::clone(&entry.process)).collect()
+        });
+        for space in processes.iter().filter_map(|process| process.space()) {
+            space.drop_behind(here.processor.cpu(), &file.object, len);
+        }
+    }
+
+    /// `off_t lseek(int fd, off_t offset, int whence);`
+    pub(crate) fn lseek(
+        &self,
+        here: &Here<'_, P>,
+        fd: i32,
+        offset: u64,
+        whence: u32,
+    ) -> Result<u64, Errno> {
+        let file = here.running.thread.process().files.lock().get(fd)?;
+        if whence > SEEK_END {
+            return Err(Errno::Invalid);
+        }
+        let File::Memory(file) = file else {
+            return Err(Errno::IllegalSeek);
+        };
+        let mut position = file.position.lock();
+        let from = match whence {
+            SEEK_SET => 0,
+            SEEK_CUR => *position,
+            _ => file.object.len(),
+        };
+        let sum = from.cast_signed().checked_add(offset.cast_signed());
+        let new = sum.and_then(|sum| u64::try_from(sum).ok());
+        *position = new.ok_or(Errno::Invalid)?;
+        Ok(*position)
+    }
+
+    /// `void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset);`
+    pub(crate) fn mmap(&self, here: &Here<'_, P>, args: [u64; 6]) -> Result<u64, Errno> {
+        let [addr, len, prot, flags, fd, offset] = args;
+        let space = &here.running.space;
+        let caller = here.caller();
+        let is_anonymous = flags & MapFlags::ANONYMOUS.bits() != 0;
+        if is_anonymous || !is_aligned(offset, PAGE_SIZE) {
+            return space.mmap(&caller, addr, len, prot, flags, fd, offset);
+        }
+        let fd = crate::syscall::int(fd);
+        let file = here.running.thread.process().files.lock().get(fd)?;
+        space.mmap_file(&caller, addr, len, prot, flags, &file.backing(), offset)
+    }
+}
+
+fn number(fd: Result<i32, Errno>) -> Result<u64, Errno> {
+    fd.map(|fd| u64::from(fd.unsigned_abs()))
+}
+
+/// The file in memory that a path leads to.
+fn named<P: Platform>(files: &Files<P>, path: &[u8]) -> Option<Object<P::Memory, P::Lock>> {
+    match files.get(descriptor(path)?) {
+        Ok(File::Memory(file)) => Some(file.object.clone()),
+        _ => None,
+    }
+}
+
+/// The descriptor that a path names.
+fn descriptor(path: &[u8]) -> Option<i32> {
+    let digits = path.strip_prefix(DESCRIPTORS)?;
+    let is_canonical = digits.iter().all(u8::is_ascii_digit)
+        && (digits.len() == 1 || digits.first() != Some(&b'0'));
+    let digits = core::str::from_utf8(digits).ok()?;
+    digits.parse().ok().filter(|_| is_canonical)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::descriptor;
+
+    #[test]
+    fn only_plain_numbers_name_descriptors() {
+        assert_eq!(descriptor(b"/proc/self/fd/0"), Some(0));
+        assert_eq!(descriptor(b"/proc/self/fd/1023"), Some(1023));
+        for path in [
+            "",
+            "/proc/self/fd/",
+            "/proc/self/fd/03",
+            "/proc/self/fd/+3",
+            "/proc/self/fd/-1",
+            "/proc/self/fd/3/",
+            "/proc/self/fd/4294967296",
+            "/proc/1/fd/3",
+            "3",
+        ] {
+            assert_eq!(descriptor(path.as_bytes()), None, "{path}");
+        }
+    }
+}
