@@ -1,4 +1,4 @@
-//! Test programs on the kernel library: a software machine with two CPUs, and the library as its kernel.
+//! Test programs on the kernel library: a software machine with three CPUs, and the library as its kernel.
 //!
 //! What Linux does with instructions is done here with calls. An access goes to the CPU of the machine; when that refuses,
 //! the kernel's entry for page faults is called with the thread's registers, as entry code would; and when the registers

@@ -1,7 +1,7 @@
 //! Threads and processes, in lock step: a peer's task runs inside of the asker's call.
 //!
-//! Even threads are on CPU 0 and odd ones on CPU 1. A peer on its asker's CPU is switched to, and back; one on the other
-//! CPU runs there while the asker's own thread stays on its CPU, so that both have the address space active.
+//! The first thread has CPU 0; all others are on the other two in turn. A peer on its asker's CPU is switched to, and back;
+//! one on another CPU runs there while the asker's own thread stays on its CPU, so that both have the address space active.
 
 use core::panic::AssertUnwindSafe;
 use std::panic::{catch_unwind, resume_unwind};

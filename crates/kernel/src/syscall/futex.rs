@@ -1,8 +1,9 @@
 //! Waiting for a word in memory: `futex(2)`, as far as keys can be seen in it.
 //!
 //! Reading the word is an access under the caller's keys. Finding out what a word is, for one that is shared between
-//! processes, is a look-up of its page: as if it were to be written, or, for waiting for shared memory, at least read;
-//! and keys are asked as well. With `FUTEX_PRIVATE_FLAG` the address is enough, and a thread may wake the
+//! processes, is a look-up of its page: as if it were to be written, or, for a word that the call itself does not change,
+//! at least read, which private memory is refused for; and keys are asked as well. With `FUTEX_PRIVATE_FLAG` the address
+//! is enough, and a thread may wake the
 //! waiters of a word that it cannot access.
 //!
 //! There are `FUTEX_WAIT`, `FUTEX_WAKE` and `FUTEX_WAKE_OP`, whose change of a word is one step for other futex calls and
@@ -77,6 +78,12 @@ impl WakeOp {
             comparison: bits >> 24 & 0xF,
             with: (bits << 20).cast_signed() >> 20,
         }
+    }
+
+    /// Whether the operation is one instruction that writes (XCHG, XADD). The others read the word first, which brings in
+    /// a page that cannot be written to.
+    const fn is_one_write(self) -> bool {
+        self.op <= 1
     }
 
     /// The word's new value.
@@ -178,7 +185,7 @@ impl<P: Platform> Kernel<P> {
         count: i32,
         is_private: bool,
     ) -> Result<u64, Errno> {
-        let key = key(here, addr, is_private, true)?;
+        let key = key(here, addr, is_private, false)?;
         let woken = self.futexes.lock().take(key, count);
         Ok(self.wake_waiters(&woken))
     }
@@ -195,6 +202,10 @@ impl<P: Platform> Kernel<P> {
         let first = key(here, first, is_private, false)?;
         let second_key = key(here, second, is_private, true)?;
         let mut futexes = self.futexes.lock();
+        if op.is_one_write() {
+            let page = second & !(PAGE_SIZE - 1);
+            here.running.space.pin(&here.caller(), page, true)?;
+        }
         let old = here.read_u32(second)?;
         let new = op.apply(old)?;
         here.write(second, &new.to_le_bytes())?;
@@ -232,7 +243,7 @@ fn key<P: Platform>(
     here: &Here<'_, P>,
     addr: u64,
     is_private: bool,
-    is_wake: bool,
+    is_for_writing: bool,
 ) -> Result<Key, Errno> {
     if !addr.is_multiple_of(4) {
         return Err(Errno::Invalid);
@@ -244,13 +255,16 @@ fn key<P: Platform>(
     if !is_private {
         let page = addr & !(PAGE_SIZE - 1);
         let caller = here.caller();
-        let is_shared = || space.mapping(addr).is_some_and(|mapping| mapping.is_shared);
-        let pinned = match space.pin(&caller, page, true) {
-            // Private memory that cannot be written to never changes: to wait for it makes no sense.
-            Err(Errno::Fault) if !is_wake && is_shared() => space.pin(&caller, page, false),
-            pinned => pinned,
-        };
-        pinned?;
+        match space.pin(&caller, page, true) {
+            Err(Errno::Fault) if !is_for_writing => {
+                space.pin(&caller, page, false)?;
+                // Private memory that cannot be written to never changes: to wait for it makes no sense.
+                if !space.mapping(addr).is_some_and(|mapping| mapping.is_shared) {
+                    return Err(Errno::Fault);
+                }
+            }
+            pinned => pinned?,
+        }
     }
     Ok(Key {
         space: Arc::as_ptr(space).addr(),
