@@ -3,15 +3,18 @@
 //! This is the part that runs in a peer, so it needs nothing but an [`Order`], which fits into one word, and what the
 //! thread itself has. Steps about places are [`crate::worker`]'s.
 
-use pkeys_conformance::system::{Act, Bare, Raw, Signal, System};
+use pkeys_conformance::system::{Act, Bare, Raw, System};
 use pkeys_kernel::abi::nr;
 
+use crate::all_keys::{exhaust, guarded};
 use crate::arena::{Arena, NR_PAGES, PAGE, RET, RET_OFFSET, STACK_OFFSET};
+use crate::calls::{fixing_flags, system_call, what_flags};
 use crate::copies::{self, Pipe};
 use crate::field::Field as _;
 use crate::handled;
 use crate::knowledge::Effect;
-use crate::op::{Altstack, BareAct, Death, Fixing, Mapping, Move, Op, Place, Remote};
+use crate::op::{Altstack, BareAct, Death, Fixing, Mapping, Op, Place, Remote};
+use crate::tell::{done, tell_access, tell_raise, tell_result, tell_signal};
 use crate::witness::{What, Witness};
 
 /// `SIGUSR1`.
@@ -160,6 +163,9 @@ impl Actor {
                 self.pipe
                     .read_into(sys, addr, length.in_bytes(), value, seen)
             }
+            Op::Futex { how, page } => {
+                tell_result(seen, copies::futex(sys, how, self.arena.page(page)))
+            }
             Op::Vmsplice { page } => self.pipe.splice(sys, self.arena.page(page), seen),
             Op::Remotely { how, page, value } => self.remotely(sys, how, page, value, seen),
             Op::Smaps { page } => {
@@ -191,7 +197,7 @@ impl Actor {
             | Op::Madvise { .. }
             | Op::Mseal { .. }
             | Op::Bad { .. } => {
-                let (number, args) = self.syscall(order.op);
+                let (number, args) = system_call(self.arena, order.op);
                 let result = if order.is_guarded {
                     guarded(sys, number, args, seen)
                 } else {
@@ -206,56 +212,6 @@ impl Actor {
                 Effect::default()
             }
         }
-    }
-
-    /// The system call that a step is.
-    fn syscall(&self, op: Op) -> (u64, [u64; 6]) {
-        let at = |page: u8| self.arena.page(page);
-        let len = |nr: u8| u64::from(nr) * PAGE;
-        let key = |key: i8| i64::from(key).cast_unsigned();
-        let (number, [a, b, c, d]) = match op {
-            Op::Mmap {
-                page,
-                nr,
-                prot,
-                what,
-                fixing,
-            } => {
-                let flags = what_flags(what) | fixing_flags(fixing);
-                let args = [at(page), len(nr), prot.into(), flags, u64::MAX, 0];
-                return (nr::MMAP, args);
-            }
-            Op::Mremap { page, to, how } => {
-                let (new_len, flags) = match how {
-                    Move::One => (1, 3),
-                    Move::Growing => (2, 3),
-                    Move::Leaving => (1, 7),
-                    Move::InPlace => (2, 0),
-                };
-                return (nr::MREMAP, [at(page), PAGE, len(new_len), flags, at(to), 0]);
-            }
-            Op::Bad { defect, page } => return defect.call(at(page)),
-            Op::Munmap { page, nr } => (nr::MUNMAP, [at(page), len(nr), 0, 0]),
-            Op::Mprotect { page, nr, prot } => (nr::MPROTECT, [at(page), len(nr), prot.into(), 0]),
-            Op::PkeyMprotect {
-                page,
-                nr,
-                prot,
-                key: pkey,
-            } => (
-                nr::PKEY_MPROTECT,
-                [at(page), len(nr), prot.into(), key(pkey)],
-            ),
-            Op::PkeyAlloc { rights } => (nr::PKEY_ALLOC, [0, rights.into(), 0, 0]),
-            Op::PkeyFree { key: pkey } => (nr::PKEY_FREE, [key(pkey), 0, 0, 0]),
-            Op::Madvise { page, nr, advice } => {
-                (nr::MADVISE, [at(page), len(nr), advice_number(advice), 0])
-            }
-            Op::Mseal { page, nr } => (nr::MSEAL, [at(page), len(nr), 0, 0]),
-            // No other step is asked for.
-            _ => (nr::GETPID, [0; 4]),
-        };
-        (number, [a, b, c, d, 0, 0])
     }
 
     fn call<S: System + ?Sized, W: Witness>(
@@ -368,140 +324,9 @@ impl Actor {
     }
 }
 
-/// A system call that may close key 0: the register is seen, and key 0 is open again before anything else is touched.
-fn guarded<S: System + ?Sized, W: Witness>(
-    sys: &mut S,
-    number: u64,
-    args: [u64; 6],
-    seen: &mut W,
-) -> Raw {
-    let bare = Bare {
-        pkru: sys.rdpkru(),
-        stack: None,
-        act: Act::Syscall(number, args),
-    };
-    let outcome = sys.bare(bare);
-    seen.see(What::PkruAfter, outcome.pkru_after.into());
-    sys.wrpkru(outcome.pkru_after & !KEY_ZERO);
-    match outcome.result {
-        Ok(result) => result,
-        Err(signal) => {
-            tell_signal(seen, &signal);
-            -1
-        }
-    }
-}
-
-fn exhaust<S: System + ?Sized, W: Witness>(sys: &mut S, freed: u8, seen: &mut W) -> Effect {
-    let keys = take_all_keys(sys, seen);
-    let mut left = freed;
-    for key in (1..16_u64).rev() {
-        if keys & 1 << key != 0 && left > 0 {
-            left -= 1;
-            tell_result(seen, sys.syscall(nr::PKEY_FREE, [key, 0, 0, 0, 0, 0]));
-        }
-    }
-    Effect {
-        is_done: true,
-        has_key_zero: keys & 1 != 0,
-    }
-}
-
-/// Allocates keys until there are no more, and tells which, and what the last answer was. A bit for each key.
-pub(crate) fn take_all_keys<S: System + ?Sized, W: Witness>(sys: &mut S, seen: &mut W) -> u64 {
-    let mut keys = 0_u64;
-    // One more than there are, should a kernel give them twice.
-    for _ in 0..=16 {
-        let result = sys.syscall(nr::PKEY_ALLOC, [0; 6]);
-        if !(0..16).contains(&result) {
-            seen.see(What::Result, result.cast_unsigned());
-            break;
-        }
-        keys |= 1 << result;
-    }
-    seen.see(What::Result, keys);
-    keys
-}
-
 fn kill_myself<S: System + ?Sized>(sys: &mut S, signo: u64) -> Raw {
     let pid = sys.syscall(nr::GETPID, [0; 6]).cast_unsigned();
     sys.syscall(nr::KILL, [pid, signo, 0, 0, 0, 0])
-}
-
-const fn what_flags(what: Mapping) -> u64 {
-    match what {
-        Mapping::Private => 0x22,
-        Mapping::Shared => 0x21,
-        Mapping::Populated => 0x8022,
-    }
-}
-
-const fn fixing_flags(fixing: Fixing) -> u64 {
-    match fixing {
-        Fixing::Fixed => 0x10,
-        Fixing::NoReplace => 0x10_0000,
-    }
-}
-
-const fn advice_number(advice: crate::op::Advice) -> u64 {
-    use crate::op::Advice;
-    match advice {
-        Advice::Normal => 0,
-        Advice::WillNeed => 3,
-        Advice::DontNeed => 4,
-        Advice::PopulateRead => 22,
-        Advice::PopulateWrite => 23,
-    }
-}
-
-fn done<W: Witness>(seen: &mut W) -> Effect {
-    seen.see(What::Done, 0);
-    Effect::default()
-}
-
-/// Tells a system call's answer.
-pub(crate) fn tell_result<W: Witness>(seen: &mut W, result: Raw) -> Effect {
-    seen.see(What::Result, result.cast_unsigned());
-    Effect {
-        is_done: result >= 0,
-        has_key_zero: false,
-    }
-}
-
-/// Tells what came of an access; `None` where it gives nothing.
-pub(crate) fn tell_access<W: Witness>(seen: &mut W, result: Result<Option<u8>, Signal>) -> Effect {
-    match result {
-        Ok(Some(byte)) => seen.see(What::Byte, byte.into()),
-        Ok(None) => seen.see(What::Done, 0),
-        Err(signal) => tell_signal(seen, &signal),
-    }
-    Effect {
-        is_done: result.is_ok(),
-        has_key_zero: false,
-    }
-}
-
-/// Tells what came of a signal to oneself.
-pub(crate) fn tell_raise<W: Witness>(seen: &mut W, result: Result<Signal, i32>) -> Effect {
-    match result {
-        Ok(signal) => tell_signal(seen, &signal),
-        Err(errno) => seen.see(What::Errno, errno.unsigned_abs().into()),
-    }
-    Effect::default()
-}
-
-/// Tells what a handler was told.
-pub(crate) fn tell_signal<W: Witness>(seen: &mut W, signal: &Signal) {
-    seen.see(What::Signo, signal.signo.unsigned_abs().into());
-    seen.see(What::Code, i64::from(signal.code).cast_unsigned());
-    seen.see(What::Addr, signal.addr);
-    seen.see(What::Pkey, signal.pkey.into());
-    seen.see(What::Err, signal.err);
-    seen.see(What::Trapno, signal.trapno);
-    seen.see(What::Cr2, signal.cr2);
-    seen.see(What::PkruInHandler, signal.pkru_in_handler.into());
-    seen.see(What::PkruInFrame, signal.pkru_in_frame.into());
-    seen.see(What::OnAltstack, signal.is_on_altstack.into());
 }
 
 #[cfg(test)]

@@ -6,13 +6,23 @@
 use pkeys_conformance::system::{Raw, System};
 use pkeys_kernel::abi::nr;
 
-use crate::act::tell_result;
 use crate::knowledge::Effect;
+use crate::op::{Futex, Offset};
+use crate::tell::tell_result;
 use crate::witness::{What, Witness};
 
 /// Where in the scratch memory descriptions of buffers lie, and where bytes.
 const VECTORS: u64 = 0x100;
 const BYTES: u64 = 0x200;
+/// Where nothing is ever written.
+const ZEROS: u64 = 0x400;
+
+const FUTEX_WAIT: u64 = 0;
+const FUTEX_WAKE: u64 = 1;
+const FUTEX_WAKE_OP: u64 = 5;
+const FUTEX_PRIVATE_FLAG: u64 = 128;
+/// `FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 0)`.
+const ADD_ONE_WAKE_IF_WAS_ZERO: u64 = 1 << 28 | 1 << 12;
 
 /// A pipe, if it is open.
 #[derive(Debug, Default)]
@@ -155,6 +165,31 @@ fn vectors<S: System + ?Sized>(sys: &mut S, addr: u64) -> ([u64; 6], u64) {
     put_vector(sys, remote, addr, 8);
     let pid = sys.syscall(nr::GETPID, [0; 6]).cast_unsigned();
     ([pid, local, 1, remote, 1, 0], bytes)
+}
+
+/// `futex(2)` on the word of a page, whichever number is in it.
+pub(crate) fn futex<S: System + ?Sized>(sys: &mut S, how: Futex, page: u64) -> Raw {
+    let word = page + Offset::Word.in_bytes();
+    // Zeros, for ever: a time limit that has passed already.
+    let no_time = sys.scratch().start + ZEROS;
+    let (command, argument) = match how {
+        Futex::Wait | Futex::WaitPrivate => (FUTEX_WAIT, no_time),
+        Futex::Wake | Futex::WakePrivate => (FUTEX_WAKE, 0),
+        Futex::Add | Futex::AddPrivate => (FUTEX_WAKE_OP, 1),
+    };
+    let private = match how {
+        Futex::Wait | Futex::Wake | Futex::Add => 0,
+        Futex::WaitPrivate | Futex::WakePrivate | Futex::AddPrivate => FUTEX_PRIVATE_FLAG,
+    };
+    let args = [
+        word,
+        command | private,
+        1,
+        argument,
+        word,
+        ADD_ONE_WAKE_IF_WAS_ZERO,
+    ];
+    sys.syscall(nr::FUTEX, args)
 }
 
 fn put_vector<S: System + ?Sized>(sys: &mut S, at: u64, base: u64, len: u64) {

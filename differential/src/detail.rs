@@ -1,22 +1,27 @@
-//! Steps one at a time, with all facts: the slow way, for reports and for shrinking.
+//! What each step of some steps gives, one by one: for reports, and for shrinking.
 //!
-//! A peer answers with one number, so what it saw is kept where it ran, in a thread-local list, and fetched number by
-//! number. That works the same for a thread, a child, and a child that executed the program anew; and should a process
-//! die in a step, all steps before it have been told.
+//! The steps run exactly as in a batch, in one go in a new child, since a kernel that forgets to flush a TLB shows it only
+//! as long as nothing else runs in between. The child finds them where the root has put them before the fork, and keeps
+//! what they gave; then the root fetches it, number by number, as a peer answers with one number. Should the child die,
+//! what it kept is gone with it, and it all is done again step by step, so that everything before the death is told.
 
 use core::cell::RefCell;
 
-use pkeys_conformance::system::{Answer, Peer, System};
+use pkeys_conformance::system::{Answer, Peer, System, Task};
 
 use crate::field::Field as _;
 use crate::op::Op;
-use crate::witness::{Fact, What};
-use crate::worker::{Detail, Worker, act};
+use crate::witness::{Fact, Hash, What};
+use crate::worker::{Detail, Observer, Worker, act};
 
 thread_local! {
-    /// The facts of the last step on this thread.
-    static NOTES: RefCell<Vec<Fact>> = const { RefCell::new(Vec::new()) };
-    /// The worker of this process, if it is one.
+    /// What a child is to do.
+    static OPS: RefCell<Vec<Op>> = const { RefCell::new(Vec::new()) };
+    /// What came of it.
+    static LOG: RefCell<Vec<Step>> = const { RefCell::new(Vec::new()) };
+    /// What this thread's last order gave.
+    static LAST: RefCell<Option<Step>> = const { RefCell::new(None) };
+    /// The worker that goes step by step.
     static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
@@ -29,9 +34,38 @@ pub struct Step {
     pub facts: Vec<Fact>,
 }
 
-/// Runs steps in a new child, one by one, and hands on what each gave. Ends early when the child dies, with a last step
-/// that tells so, or when `on_step` answers `false`.
+/// Runs steps in a new child and hands on what each gave. Ends early when the child dies, with a last step that tells so, or
+/// when `on_step` answers `false`.
 pub fn run<S: System + ?Sized>(
+    sys: &mut S,
+    ops: &[Op],
+    has_facts: bool,
+    on_step: &mut dyn FnMut(Step) -> bool,
+) {
+    OPS.set(ops.to_vec());
+    LOG.take();
+    let child = sys.fork();
+    let task: Task = if has_facts { all_noted } else { all_hashed };
+    let is_told = match sys.ask(child, task, 0) {
+        Answer::Done(_) => {
+            (0..ops.len()).all(|place| on_step(fetch_step(sys, child, place, has_facts)));
+            true
+        }
+        Answer::Killed(_) | Answer::Exited(_) => false,
+    };
+    sys.end(child);
+    if !is_told {
+        step_by_step(sys, ops, has_facts, on_step);
+    }
+}
+
+/// The steps that were done on this thread before it broke down. Only a machine breaks down without ending the thread.
+#[must_use]
+pub fn before_breaking_down() -> Vec<Step> {
+    LOG.take()
+}
+
+fn step_by_step<S: System + ?Sized>(
     sys: &mut S,
     ops: &[Op],
     has_facts: bool,
@@ -41,14 +75,7 @@ pub fn run<S: System + ?Sized>(
     sys.ask(child, begin, 0);
     for op in ops {
         let (step, is_alive) = match sys.ask(child, step, op.encode()) {
-            Answer::Done(summary) => {
-                let facts = if has_facts {
-                    fetch(sys, child)
-                } else {
-                    Vec::new()
-                };
-                (Step { summary, facts }, true)
-            }
+            Answer::Done(_) => (fetch_step(sys, child, 0, has_facts), true),
             Answer::Killed(signo) => (death(What::Killed, signo), false),
             Answer::Exited(status) => (death(What::Exited, status), false),
         };
@@ -69,46 +96,108 @@ fn death(what: What, number: i32) -> Step {
     }
 }
 
-/// Fetches a peer's facts of its last step.
-pub(crate) fn fetch<S: System + ?Sized>(sys: &mut S, peer: Peer) -> Vec<Fact> {
-    let mut number = |index| match sys.ask(peer, note, index) {
+// A question to `note`: what it is about in the lowest eight bits, then the place of the step, then that of the fact.
+const SUMMARY: u64 = 0;
+const NR_FACTS: u64 = 1;
+const WHAT: u64 = 2;
+const VALUE: u64 = 3;
+const PLACE_SHIFT: u32 = 8;
+const FACT_SHIFT: u32 = 40;
+
+fn question(about: u64, place: usize, fact: u64) -> u64 {
+    about | (place as u64) << PLACE_SHIFT | fact << FACT_SHIFT
+}
+
+/// A task: a number out of the log; 0 where there is none.
+fn note(_: &mut dyn System, question: u64) -> u64 {
+    let index = |bits: u64| usize::try_from(bits).ok();
+    let place = index(question >> PLACE_SHIFT & ((1 << (FACT_SHIFT - PLACE_SHIFT)) - 1));
+    let fact = index(question >> FACT_SHIFT);
+    LOG.with_borrow(|log| {
+        let step = log.get(place?)?;
+        let fact = fact.and_then(|fact| step.facts.get(fact));
+        match question & 0xFF {
+            SUMMARY => Some(step.summary),
+            NR_FACTS => u64::try_from(step.facts.len()).ok(),
+            WHAT => Some(fact?.0.to_bits()),
+            VALUE => Some(fact?.1),
+            _ => None,
+        }
+    })
+    .unwrap_or(0)
+}
+
+fn fetch_step<S: System + ?Sized>(sys: &mut S, peer: Peer, place: usize, has_facts: bool) -> Step {
+    let mut number = |about, fact| match sys.ask(peer, note, question(about, place, fact)) {
         Answer::Done(number) => number,
         Answer::Killed(_) | Answer::Exited(_) => 0,
     };
-    let len = number(u64::MAX);
-    (0..len)
-        .filter_map(|index| {
-            let what = What::from_bits(number(2 * index))?;
-            Some((what, number(2 * index + 1)))
-        })
-        .collect()
+    let summary = number(SUMMARY, 0);
+    let nr_facts = if has_facts { number(NR_FACTS, 0) } else { 0 };
+    let facts = (0..nr_facts).filter_map(|fact| {
+        let what = What::from_bits(number(WHAT, fact))?;
+        Some((what, number(VALUE, fact)))
+    });
+    Step {
+        summary,
+        facts: facts.collect(),
+    }
 }
 
-/// A task: the number of notes, or a note's kind or value.
-fn note(_: &mut dyn System, index: u64) -> u64 {
-    NOTES.with_borrow(|notes| {
-        if index == u64::MAX {
-            return notes.len().try_into().unwrap_or(0);
-        }
-        let fact = usize::try_from(index / 2)
-            .ok()
-            .and_then(|index| notes.get(index));
-        match fact {
-            Some((what, _)) if index.is_multiple_of(2) => what.to_bits(),
-            Some((_, value)) => *value,
-            None => 0,
-        }
-    })
+/// Fetches the facts of a peer's last step.
+pub(crate) fn fetch<S: System + ?Sized>(sys: &mut S, peer: Peer) -> Vec<Fact> {
+    // A peer's log may be its asker's own, where all is one thread.
+    let own = LOG.take();
+    sys.ask(peer, recall, 0);
+    let step = fetch_step(sys, peer, 0, true);
+    sys.ask(peer, forget, 0);
+    LOG.set(own);
+    step.facts
+}
+
+/// A task: makes what the last order gave the log.
+fn recall(_: &mut dyn System, _: u64) -> u64 {
+    LOG.set(LAST.take().into_iter().collect());
+    0
+}
+
+/// A task: empties the log.
+fn forget(_: &mut dyn System, _: u64) -> u64 {
+    LOG.take();
+    0
 }
 
 /// A task: does an order and keeps the facts.
 pub(crate) fn act_noted(sys: &mut dyn System, word: u64) -> u64 {
     let (summary, seen) = act::<Detail>(sys, word);
-    NOTES.set(seen.into_facts());
+    let facts = seen.into_facts();
+    LAST.set(Some(Step { summary, facts }));
     summary
 }
 
-/// A task: makes this process a worker.
+/// A task: does all steps, with their summaries only.
+fn all_hashed(sys: &mut dyn System, _: u64) -> u64 {
+    all::<Hash>(sys, |_| Vec::new())
+}
+
+/// A task: does all steps, and keeps the facts.
+fn all_noted(sys: &mut dyn System, _: u64) -> u64 {
+    all::<Detail>(sys, Detail::into_facts)
+}
+
+fn all<O: Observer>(sys: &mut dyn System, facts: impl Fn(O) -> Vec<Fact>) -> u64 {
+    let mut worker = Worker::new(sys);
+    for op in OPS.take() {
+        let mut seen = O::default();
+        let summary = worker.step(sys, op, &mut seen);
+        let facts = facts(seen);
+        LOG.with_borrow_mut(|log| log.push(Step { summary, facts }));
+    }
+    worker.finish(sys);
+    0
+}
+
+/// A task: makes this process a worker that goes step by step.
 fn begin(sys: &mut dyn System, _: u64) -> u64 {
     WORKER.set(Some(Worker::new(sys)));
     0
@@ -122,7 +211,8 @@ fn step(sys: &mut dyn System, word: u64) -> u64 {
     };
     let mut seen = Detail::default();
     let summary = worker.step(sys, op, &mut seen);
-    NOTES.set(seen.into_facts());
+    let facts = seen.into_facts();
+    LOG.set(vec![Step { summary, facts }]);
     WORKER.set(Some(worker));
     summary
 }
@@ -130,7 +220,7 @@ fn step(sys: &mut dyn System, word: u64) -> u64 {
 /// A task: the worker ends its peers.
 fn finish(sys: &mut dyn System, _: u64) -> u64 {
     if let Some(mut worker) = WORKER.take() {
-        worker.step(sys, Op::EndProgram, &mut Detail::default());
+        worker.finish(sys);
     }
     0
 }

@@ -45,9 +45,9 @@ pub const EXCLUSIONS: &[Exclusion] = &[
         caught: Mutant::HoleUndoesMprotect,
     },
     Exclusion {
-        what: "mremap of more than one page",
-        reason: "whether neighbours are one mapping depends on when each was first touched; one page is always within one",
-        caught: Mutant::MremapDropsKey,
+        what: "futex calls that wait",
+        reason: "threads take turns, so that nobody would wake the waiter",
+        caught: Mutant::UserAccessIgnoresPkru,
     },
     Exclusion {
         what: "a handler of the program's own on an alternate stack of the program's own",

@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     LeaksKeys,
     /// A child kills itself with another signal.
     WrongDeath,
+    /// Every second child drops keys.
+    EverySecond,
 }
 
 #[derive(Debug, Clone)]
@@ -226,7 +228,12 @@ impl Fake {
     }
 
     fn start(&mut self, process: Process, pkru: u32) -> Peer {
-        let mut fake = Self::with(self.fault, process);
+        let fault = match self.fault {
+            Fault::EverySecond if self.peers.len() % 2 == 1 => Fault::DropsKey,
+            Fault::EverySecond => Fault::None,
+            fault => fault,
+        };
+        let mut fake = Self::with(fault, process);
         fake.pkru = pkru;
         self.peers.push(Some(fake));
         Peer(u32::try_from(self.peers.len() - 1).unwrap())

@@ -1,7 +1,7 @@
 //! Random programs from a seed.
 //!
 //! A batch is sixteen programs of two hundred steps, made from one seed by a generator whose stream never changes. Which
-//! step comes next is a matter of weights ([`WEIGHTS`]): accesses and the calls about keys are common, what costs a
+//! step comes next is a matter of weights (`WEIGHTS`): accesses and the calls about keys are common, what costs a
 //! process is rare. Purely random steps would seldom build the states that matter, so now and then a few steps come
 //! together that do ([`crate::idiom`]). And the arguments are drawn from few values, so that steps are about the same
 //! pages and keys.
@@ -16,8 +16,8 @@ use crate::defect::Defect;
 use crate::draw::Draw;
 use crate::idiom;
 use crate::op::{
-    Advice, Altstack, BareAct, Death, Edit, Fixing, HandledAct, Inside, Kind, Length, Mapping,
-    Move, Offset, Op, Place, Remote, Way,
+    Advice, Altstack, BareAct, Death, Edit, Fixing, Futex, HandledAct, Inside, Kind, Length,
+    Mapping, Move, Offset, Op, Place, Remote, Way,
 };
 
 /// Steps of a batch.
@@ -73,8 +73,9 @@ const WEIGHTS: &[(Kind, u16)] = &[
     (Kind::PipeWrite, 60),
     (Kind::PipeRead, 60),
     (Kind::Vmsplice, 12),
+    (Kind::Futex, 30),
     (Kind::Remotely, 50),
-    (Kind::Smaps, 3),
+    (Kind::Smaps, 2),
     (Kind::Bad, 300),
 ];
 
@@ -216,9 +217,9 @@ impl Generator {
     /// A step about places.
     fn elsewhere(&mut self) -> Op {
         let place = match self.draw.below(128) {
-            0..=54 => Place::ThreadA,
-            55..=84 => Place::ThreadB,
-            85..=126 => Place::Child,
+            0..=62 => Place::ThreadA,
+            63..=98 => Place::ThreadB,
+            99..=126 => Place::Child,
             _ => Place::Exec,
         };
         if !self.taken[place as usize] {
@@ -328,6 +329,10 @@ impl Generator {
                 value: draw.byte(),
             },
             Kind::Vmsplice => Op::Vmsplice { page: draw.page() },
+            Kind::Futex => Op::Futex {
+                how: draw.pick(Futex::ALL),
+                page: draw.page(),
+            },
             Kind::Remotely => Op::Remotely {
                 how: draw.pick(Remote::ALL),
                 page: draw.page(),
@@ -344,9 +349,12 @@ impl Generator {
     }
 
     fn mapping(&mut self) -> Mapping {
-        match self.draw.below(20) {
-            0 => Mapping::Shared,
-            1 => Mapping::Populated,
+        match self.draw.below(64) {
+            0..=3 => Mapping::Shared,
+            4..=6 => Mapping::Populated,
+            7 => Mapping::SharedPopulated,
+            8 => Mapping::NoReserve,
+            9 => Mapping::Stack,
             _ => Mapping::Private,
         }
     }
@@ -380,12 +388,10 @@ impl Generator {
     }
 
     fn remap(&mut self) -> Op {
-        let (page, to, how) = (
-            self.draw.page(),
-            self.draw.page(),
-            self.draw.pick(Move::ALL),
-        );
-        Op::Mremap { page, to, how }
+        let (page, nr) = self.draw.range();
+        let (to, how) = (self.draw.page(), self.draw.pick(Move::ALL));
+        let nr = nr.min(4);
+        Op::Mremap { page, nr, to, how }
     }
 
     fn bare(&mut self) -> Op {
@@ -456,7 +462,7 @@ mod tests {
         assert_eq!(format!("{:#018x}", hash.value()), GOLDEN);
     }
 
-    const GOLDEN: &str = "0x0";
+    const GOLDEN: &str = "0x01117f4d7335b879";
 
     #[test]
     fn a_batch_is_whole_programs() {

@@ -3,10 +3,11 @@
 use pkeys_conformance::system::{Frame, Signal, System};
 use pkeys_kernel::abi::nr;
 
-use crate::act::{KEY_ZERO, RW, SIGUSR1, tell_access, tell_raise, tell_result, tell_signal};
+use crate::act::{KEY_ZERO, RW, SIGUSR1};
 use crate::arena::{PAGE, RET_OFFSET};
 use crate::knowledge::Effect;
 use crate::op::{Edit, HandledAct, Inside, Way};
+use crate::tell::{tell_access, tell_raise, tell_result, tell_signal};
 use crate::witness::{What, Witness};
 
 /// What a handler does.

@@ -109,7 +109,12 @@ pub(crate) fn push(draw: &mut Draw, has_thread: bool, queue: &mut Vec<Op>) {
             queue.extend([
                 protect(3),
                 write(page, draw.byte()),
-                Op::Mremap { page, to, how },
+                Op::Mremap {
+                    page,
+                    nr: 1,
+                    to,
+                    how,
+                },
                 close(first, draw.rights()),
                 read(to),
                 write(to, draw.byte()),

@@ -118,7 +118,7 @@ impl Knowledge {
             Op::Mprotect { page, nr, prot } | Op::PkeyMprotect { page, nr, prot, .. } => {
                 self.protect(pages(page, nr), prot, is_done);
             }
-            Op::Mremap { page, to, how } => self.remap(page, to, how, is_done),
+            Op::Mremap { page, nr, to, how } => self.remap(page, nr, to, how, is_done),
             Op::Madvise {
                 page,
                 nr,
@@ -149,39 +149,46 @@ impl Knowledge {
         }
     }
 
-    const fn remap(&mut self, page: u8, to: u8, how: Move, is_done: bool) {
-        let (old, first, second) = (pages(page, 1), pages(to, 1), pages(to + 1, 1));
-        let (was_planted, was_faulting) = (self.planted & old != 0, self.faulting & old != 0);
-        let grown = match how {
-            Move::One | Move::Leaving => 0,
-            Move::Growing => second,
-            Move::InPlace => pages(page + 1, 1),
+    /// A move of `nr` pages.
+    const fn remap(&mut self, page: u8, nr: u8, to: u8, how: Move, is_done: bool) {
+        let old = pages(page, nr);
+        // What stays of the old pages, in number and place, and where a page is added.
+        let (kept, start, grown) = match how {
+            Move::Same | Move::Leaving => (nr, to, 0),
+            Move::Growing => (nr, to, pages(to + nr, 1)),
+            Move::Shrinking => (1, to, 0),
+            Move::InPlace => (nr, page, pages(page + nr, 1)),
+            Move::Cut => (1, page, 0),
         };
-        let moved = if matches!(how, Move::InPlace) {
-            0
-        } else {
-            first
-        };
-        // A move that fails may have unmapped its target before.
-        self.planted &= !(moved | grown);
+        let new = pages(start, kept);
+        let is_moved = !matches!(how, Move::InPlace | Move::Cut);
+        let planted = moved(self.planted, page, kept, start);
+        let faulting = moved(self.faulting, page, kept, start);
+        let last_faults = self.faulting & pages(page + nr - 1, 1) != 0;
         if !is_done {
+            // A move that fails may have unmapped its target, and what was to be cut off, before.
+            self.planted &= if is_moved { !(old | new | grown) } else { !old };
             return;
         }
-        if was_faulting {
-            self.faulting |= moved | grown;
+        let gone = if matches!(how, Move::Leaving) {
+            0
         } else {
-            self.faulting &= !(moved | grown);
-        }
-        if moved != 0 {
-            self.planted &= !old;
-            if was_planted {
-                self.planted |= moved;
-            }
-            if !matches!(how, Move::Leaving) {
-                self.faulting |= old;
-            }
+            old & !new
+        };
+        self.planted = self.planted & !(old | new | grown) | planted;
+        self.faulting = self.faulting & !(new | grown) | gone | faulting;
+        if last_faults {
+            self.faulting |= grown;
         }
     }
+}
+
+/// The bits of some pages, as bits of as many pages from another one on.
+const fn moved(set: Pages, page: u8, nr: u8, to: u8) -> Pages {
+    if page >= 64 || to >= 64 {
+        return 0;
+    }
+    (set >> page & pages(0, nr)) << to
 }
 
 #[cfg(test)]
@@ -256,16 +263,40 @@ mod tests {
         known.learn(map(0, 4, 7), DONE);
         known.learn(Op::Call { page: 1 }, DONE);
         let (page, to, how) = (1, 9, Move::Growing);
-        known.learn(Op::Mremap { page, to, how }, DONE);
+        known.learn(
+            Op::Mremap {
+                page,
+                nr: 1,
+                to,
+                how,
+            },
+            DONE,
+        );
         assert!(known.may_call(9));
         assert!(!known.may_call(10));
         assert!(known.may_call(1), "nothing is mapped there");
         let (page, to, how) = (9, 2, Move::Leaving);
-        known.learn(Op::Mremap { page, to, how }, DONE);
+        known.learn(
+            Op::Mremap {
+                page,
+                nr: 1,
+                to,
+                how,
+            },
+            DONE,
+        );
         assert!(known.may_call(2));
         assert!(!known.may_call(9), "a page of zeros");
-        let (page, to, how) = (3, 2, Move::One);
-        known.learn(Op::Mremap { page, to, how }, FAILED);
+        let (page, to, how) = (3, 2, Move::Same);
+        known.learn(
+            Op::Mremap {
+                page,
+                nr: 1,
+                to,
+                how,
+            },
+            FAILED,
+        );
         assert!(!known.may_call(2), "unmapped perhaps, perhaps not");
     }
 

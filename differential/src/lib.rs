@@ -12,10 +12,10 @@
 //! | stage | where |
 //! |---|---|
 //! | a seed becomes batches of sixteen programs | [`generate`], [`draw`], [`idiom`], [`defect`] |
-//! | what a step is | [`op`], packed into a word by [`field`], about the pages of [`arena`] |
+//! | what a step is | [`op`] and its `arguments`, packed into a word by [`field`], about the pages of [`arena`] |
 //! | a batch runs in a process of its own | [`side`], [`worker`]; what keeps a program alive, [`knowledge`] |
-//! | a step is done, and tells what is seen | `act`, `handled`, `copies`; to a [`witness`] |
-//! | Linux prints a hash a batch, the machine compares as they come | [`linux_side`], [`protocol`], [`compare`] |
+//! | a step is done, and tells what is seen | `act`, `calls`, `all_keys`, `handled`, `copies`; `tell` says so to a [`witness`] |
+//! | Linux prints a hash a batch, the machine compares as they come | [`linux_side`], [`protocol`], [`reader`], [`compare`] |
 //! | hashes that differ become steps, and these fewer | [`detail`], [`shrink`], [`kept`] |
 //! | a test to paste, and both answers in words | [`report`] |
 //!
@@ -32,7 +32,10 @@
 //! threads are on different ones.
 
 mod act;
+mod all_keys;
 pub mod arena;
+mod arguments;
+mod calls;
 pub mod compare;
 mod copies;
 pub mod defect;
@@ -52,9 +55,11 @@ pub mod masks;
 pub mod mutants;
 pub mod op;
 pub mod protocol;
+pub mod reader;
 pub mod report;
 pub mod shrink;
 pub mod side;
+mod tell;
 pub mod twice;
 pub mod witness;
 pub mod worker;

@@ -13,10 +13,12 @@ use std::panic::{self, catch_unwind};
 
 use pkeys_kernel::mutant::{self, Mutant};
 
-use crate::compare::{BatchHash, Broken, Plan, first_difference, read_stream, run_all, run_into};
+use crate::compare::{Plan, first_difference, run_all};
+use crate::detail::before_breaking_down;
 use crate::generate::{BATCH_STEPS, Rules, batch};
 use crate::linux_side::nr_batches;
 use crate::op::Op;
+use crate::reader::{BatchHash, Broken, read_stream};
 use crate::side::{Side, batch_hash};
 
 /// Mutants that no program in lock step can tell from the kernel, and why.
@@ -143,10 +145,12 @@ fn step(
     }
     let right = run_all(side, &ops, false)?;
     mutant::set(Some(mutant));
-    let mut wrong = Vec::new();
-    let ran = catch_unwind(AssertUnwindSafe(|| run_into(&mut wrong, side, &ops, false)));
-    let has_ended = matches!(ran, Ok(Ok(())));
-    // Where it broke down no step is told, so that the sides differ there at the latest.
+    let ran = catch_unwind(AssertUnwindSafe(|| run_all(side, &ops, false)));
+    let (wrong, has_ended) = match ran {
+        Ok(Ok(steps)) => (steps, true),
+        // The step on which it broke down is not among them, so that the sides differ there at the latest.
+        Ok(Err(_)) | Err(_) => (before_breaking_down(), false),
+    };
     let place = first_difference(&right, &wrong).ok_or(Broken::Unsteady { batch: number })?;
     let op = ops.get(place).ok_or(Broken::Unsteady { batch: number })?;
     let before = number * u64::from(BATCH_STEPS);

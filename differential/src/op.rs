@@ -8,190 +8,12 @@
 //!
 //! An operation fits into one word ([`Op::encode`]), which is how it is told to a peer.
 
+pub use crate::arguments::{
+    Advice, Altstack, BareAct, Death, Edit, Fixing, Futex, HandledAct, Inside, Length, Mapping,
+    Move, Offset, Place, Remote, Way,
+};
 use crate::defect::Defect;
 use crate::field::{Field, Packer, Unpacker, choices};
-
-choices! {
-    /// Where steps run.
-    Place {
-        /// The first thread of the batch's process.
-        Main,
-        /// A second thread of it.
-        ThreadA,
-        /// A third thread of it.
-        ThreadB,
-        /// A child by `fork(2)`.
-        Child,
-        /// A child by `fork(2)` and `execve(2)`.
-        Exec,
-    }
-
-    /// What `mmap(2)` is asked for.
-    Mapping {
-        /// `MAP_PRIVATE | MAP_ANONYMOUS`.
-        Private,
-        /// `MAP_SHARED | MAP_ANONYMOUS`.
-        Shared,
-        /// `MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE`.
-        Populated,
-    }
-
-    /// At which address.
-    Fixing {
-        /// `MAP_FIXED`.
-        Fixed,
-        /// `MAP_FIXED_NOREPLACE`.
-        NoReplace,
-    }
-
-    /// How a page is moved or resized by `mremap(2)`.
-    Move {
-        /// `MREMAP_MAYMOVE | MREMAP_FIXED`, one page.
-        One,
-        /// The same, and two pages afterwards.
-        Growing,
-        /// `MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP`.
-        Leaving,
-        /// No flags: grows to two pages where it stands.
-        InPlace,
-    }
-
-    /// The advice of `madvise(2)`.
-    Advice {
-        /// `MADV_NORMAL`.
-        Normal,
-        /// `MADV_WILLNEED`.
-        WillNeed,
-        /// `MADV_DONTNEED`.
-        DontNeed,
-        /// `MADV_POPULATE_READ`.
-        PopulateRead,
-        /// `MADV_POPULATE_WRITE`.
-        PopulateWrite,
-    }
-
-    /// A byte's place in its page.
-    Offset {
-        /// The first.
-        First,
-        /// The ninth.
-        Ninth,
-        /// One in the middle.
-        Middle,
-        /// The eighth from the end: eight bytes from here stay in the page, sixteen do not.
-        Eighth,
-        /// The last.
-        Last,
-    }
-
-    /// How many bytes the kernel copies.
-    Length {
-        /// One.
-        One,
-        /// Eight.
-        Eight,
-        /// Sixteen.
-        Sixteen,
-    }
-
-    /// What is done under a register of its own.
-    BareAct {
-        /// A read of the page's first byte.
-        Read,
-        /// A write to it.
-        Write,
-        /// A call to the RET in the page, on a stack in the window.
-        Call,
-        /// `SIGUSR1` to itself.
-        Raise,
-        /// `pkey_alloc(0, 0)`.
-        PkeyAlloc,
-        /// `pkey_free(1)`.
-        PkeyFree,
-        /// `mprotect(page, 1 page, PROT_READ | PROT_WRITE)`.
-        Mprotect,
-    }
-
-    /// What is done with a handler of the program's own in place.
-    HandledAct {
-        /// A read of the page's first byte.
-        Read,
-        /// A write to it.
-        Write,
-        /// A call to the RET in the page.
-        Call,
-        /// `SIGUSR1` to itself.
-        Raise,
-    }
-
-    /// What the handler does to PKRU in the frame.
-    Edit {
-        /// Nothing.
-        Keep,
-        /// Writes a value.
-        Set,
-        /// Clears bit 9 of `XSTATE_BV`.
-        Clear,
-    }
-
-    /// How the handler lets the interrupted code go on.
-    Way {
-        /// Behind the instruction.
-        Skip,
-        /// At the instruction: it is tried again, and skipped the next time.
-        Retry,
-    }
-
-    /// What else the handler does.
-    Inside {
-        /// Nothing.
-        Nothing,
-        /// Reads the page's second byte, under the handler's register.
-        Read,
-        /// Writes the register.
-        Wrpkru,
-        /// `mprotect(page, 1 page, PROT_READ | PROT_WRITE)`.
-        Mprotect,
-        /// `pkey_alloc(0, 0)`.
-        PkeyAlloc,
-        /// Sends itself `SIGUSR1`, a signal inside of a signal.
-        Raise,
-    }
-
-    /// Another alternate signal stack, for a thread or a child.
-    Altstack {
-        /// None: `SS_DISABLE`.
-        Off,
-        /// Readable and writable pages with a key.
-        Writable,
-        /// Pages that can only be read: no frame can be written.
-        ReadOnly,
-        /// No pages.
-        Unmapped,
-    }
-
-    /// How a child ends itself.
-    Death {
-        /// `exit_group(7)`.
-        Exit,
-        /// `kill(getpid(), SIGKILL)`.
-        Kill,
-        /// `kill(getpid(), SIGTERM)`, which nobody handles.
-        Term,
-    }
-
-    /// How somebody accesses memory who is not stopped by keys.
-    Remote {
-        /// `process_vm_readv(2)` on this process.
-        ProcessVmRead,
-        /// `process_vm_writev(2)` on this process.
-        ProcessVmWrite,
-        /// A read of `/proc/self/mem`.
-        ProcMemRead,
-        /// A write to `/proc/self/mem`.
-        ProcMemWrite,
-    }
-}
 
 macro_rules! ops {
     ($($(#[$doc:meta])* $name:ident $({ $($(#[$field_doc:meta])* $field:ident: $type:ty),* $(,)? })?),* $(,)?) => {
@@ -308,10 +130,12 @@ ops! {
         /// The key, any number.
         key: i8,
     },
-    /// `mremap(2)` of one page.
+    /// `mremap(2)`.
     Mremap {
-        /// The page.
+        /// The first page.
         page: u8,
+        /// How many.
+        nr: u8,
         /// Where to.
         to: u8,
         /// How.
@@ -439,6 +263,13 @@ ops! {
         /// What is written.
         value: u8,
     },
+    /// `futex(2)` on a word in a page.
+    Futex {
+        /// What for.
+        how: Futex,
+        /// The page.
+        page: u8,
+    },
     /// The mapping of a page, as `/proc/self/smaps` shows it.
     Smaps {
         /// The page.
@@ -484,46 +315,6 @@ fn written(name: &str, fields: &[String]) -> String {
     }
 }
 
-impl Place {
-    /// Whether it is a thread of the batch's own process.
-    #[must_use]
-    pub const fn is_thread(self) -> bool {
-        matches!(self, Self::ThreadA | Self::ThreadB)
-    }
-
-    /// Whether it is another process.
-    #[must_use]
-    pub const fn is_child(self) -> bool {
-        matches!(self, Self::Child | Self::Exec)
-    }
-}
-
-impl Offset {
-    /// In bytes from the page's start.
-    #[must_use]
-    pub const fn in_bytes(self) -> u64 {
-        match self {
-            Self::First => 0,
-            Self::Ninth => 8,
-            Self::Middle => 0x7F8,
-            Self::Eighth => 0xFF8,
-            Self::Last => 0xFFF,
-        }
-    }
-}
-
-impl Length {
-    /// In bytes.
-    #[must_use]
-    pub const fn in_bytes(self) -> u64 {
-        match self {
-            Self::One => 1,
-            Self::Eight => 8,
-            Self::Sixteen => 16,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{BareAct, Edit, HandledAct, Inside, Op, Way};
@@ -566,12 +357,13 @@ mod tests {
         let how = super::Move::Leaving;
         let op = Op::Mremap {
             page: 3,
+            nr: 1,
             to: 9,
             how,
         };
         assert_eq!(
             op.code(),
-            "Op::Mremap { page: 3, to: 9, how: Move::Leaving }"
+            "Op::Mremap { page: 3, nr: 1, to: 9, how: Move::Leaving }"
         );
         assert_eq!(Op::EndProgram.code(), "Op::EndProgram");
     }

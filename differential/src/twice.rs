@@ -1,10 +1,12 @@
 //! Linux against Linux: what differs here cannot be asked of our kernel, and nothing else may be masked.
 
-use crate::compare::{Broken, Plan, run_all};
+use crate::compare::Plan;
+use crate::detail;
 use crate::generate::{Rules, batch};
 use crate::linux_side::nr_batches;
 use crate::masks::{Firings, MASKS};
 use crate::op::Op;
+use crate::reader::Broken;
 use crate::report::Report;
 use crate::side::{Side, batch_hash};
 
@@ -34,7 +36,17 @@ pub fn twice(plan: Plan, rules: Rules, side: &mut dyn Side) -> Result<Twice, Bro
             continue;
         }
         let ops: Vec<Op> = batch(plan.seed, number, rules).collect();
-        let (one, other) = (run_all(side, &ops, true)?, run_all(side, &ops, true)?);
+        let mut told = [Vec::new(), Vec::new()];
+        side.with_root(&mut |root| {
+            for steps in &mut told {
+                detail::run(root, &ops, true, &mut |step| {
+                    steps.push(step);
+                    true
+                });
+            }
+        })
+        .map_err(Broken::Root)?;
+        let [one, other] = told;
         for (place, (first, second)) in one.iter().zip(&other).enumerate() {
             if firings.explain(&first.facts, &second.facts).is_err() {
                 let report = Report {
@@ -50,4 +62,39 @@ pub fn twice(plan: Plan, rules: Rules, side: &mut dyn Side) -> Result<Twice, Bro
         }
     }
     Ok(Twice::Explained(firings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Twice, twice};
+    use crate::compare::Plan;
+    use crate::fake::{FakeSide, Fault};
+    use crate::generate::Rules;
+
+    const PLAN: Plan = Plan {
+        seed: 4,
+        steps: 10_000,
+    };
+
+    #[test]
+    fn a_steady_side_needs_no_mask() {
+        for fault in [Fault::None, Fault::DropsKey] {
+            let result = twice(PLAN, Rules::ALL, &mut FakeSide(fault)).unwrap();
+            let Twice::Explained(firings) = result else {
+                panic!("{result:?}");
+            };
+            assert_eq!(firings.idle().count(), firings.counts().count());
+        }
+    }
+
+    #[test]
+    fn an_unsteady_side_is_found_out() {
+        let result = twice(PLAN, Rules::ALL, &mut FakeSide(Fault::EverySecond)).unwrap();
+        let Twice::Unexplained(report) = result else {
+            panic!("{result:?}");
+        };
+        let (one, other) = (&report.linux, &report.machine);
+        assert_ne!(one[report.place].facts, other[report.place].facts);
+        assert_eq!(report.place, report.ops.len() - 1);
+    }
 }

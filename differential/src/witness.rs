@@ -1,7 +1,7 @@
 //! What a step lets a program see, as a list of facts, and who listens.
 //!
 //! A fact is a kind ([`What`]) and a number. The interpreter tells them to a [`Witness`] in the order in which the program
-//! sees them. Two kinds of witnesses listen: a [`Hash`], which costs next to nothing and is enough to tell that two sides
+//! sees them. Two kinds of witnesses listen: a [`struct@Hash`], which costs next to nothing and is enough to tell that two sides
 //! agree, and [`Facts`], which keeps them all to say how they do not.
 
 use crate::field::choices;

@@ -8,16 +8,18 @@
 
 use pkeys_conformance::system::{Answer, Peer, System, Task};
 
-use crate::act::{Actor, Order, take_all_keys, tell_result};
+use crate::act::{Actor, Order};
+use crate::all_keys::take_all_keys;
 use crate::arena::{Arena, NR_PAGES};
 use crate::knowledge::{Effect, Knowledge};
 use crate::op::{Altstack, BareAct, HandledAct, Offset, Op, Place};
+use crate::tell::tell_result;
 use crate::witness::{Fact, Facts, Hash, What, Witness};
 use pkeys_kernel::abi::nr;
 
 /// A witness that also hears peers.
 pub trait Observer: Witness + Default {
-    /// What a peer runs for a step: it takes an [`Order`], and answers as [`Observer::summary`].
+    /// What a peer runs for a step: it takes an `Order`, and answers as [`Observer::summary`].
     const TASK: Task;
 
     /// Fetches what a peer saw beyond its answer.
@@ -41,7 +43,7 @@ impl Observer for Hash {
     }
 }
 
-/// Facts for a report: hashed like [`Hash`] does, with those of peers among them.
+/// Facts for a report: hashed like [`struct@Hash`] does, with those of peers among them.
 #[derive(Debug, Default)]
 pub struct Detail {
     own: Facts,
@@ -170,6 +172,16 @@ impl Worker {
             },
         };
         seen.summary(effect)
+    }
+
+    /// Ends all peers.
+    pub fn finish<S: System + ?Sized>(&mut self, sys: &mut S) {
+        for place in Place::ALL {
+            if let Some(somebody) = self.others[*place as usize].take() {
+                sys.end(somebody.peer);
+            }
+        }
+        self.current = Place::Main;
     }
 
     /// What a step becomes where it stands; `None` if nothing.
@@ -335,12 +347,7 @@ impl Worker {
     }
 
     fn end_program<S: System + ?Sized, W: Witness>(&mut self, sys: &mut S, seen: &mut W) {
-        for place in Place::ALL {
-            if let Some(somebody) = self.others[*place as usize].take() {
-                sys.end(somebody.peer);
-            }
-        }
-        self.current = Place::Main;
+        self.finish(sys);
         let all = self.arena.everything();
         let stacks = self.has_altstacks.then(|| self.arena.altstacks());
         for range in [Some(all), stacks].into_iter().flatten() {

@@ -14,7 +14,7 @@ use pkeys_kernel::mutant::Mutant;
 /// Within so many steps each has to be caught.
 const PLAN: Plan = Plan {
     seed: 1,
-    steps: 100_000,
+    steps: 32_000,
 };
 
 #[test]
