@@ -390,7 +390,12 @@ impl Generator {
     fn remap(&mut self) -> Op {
         let page = self.draw.page();
         let (to, how) = (self.draw.page(), self.draw.pick(Move::ALL));
-        Op::Mremap { page, nr: 1, to, how }
+        Op::Mremap {
+            page,
+            nr: 1,
+            to,
+            how,
+        }
     }
 
     fn bare(&mut self) -> Op {
