@@ -47,6 +47,7 @@ pub mod kernel;
 pub mod keys;
 pub mod memory;
 pub mod mutant;
+pub mod pks;
 pub mod platform;
 mod ptrace;
 pub mod signal;

@@ -58,6 +58,14 @@ pub enum Mutant {
     MremapDropsKey,
     /// `mprotect` stops before, and not at, a hole.
     HoleUndoesMprotect,
+    /// Supervisor keys: the cache gets its value before the register.
+    PksCacheFirst,
+    /// Supervisor keys: the register gets its value while the cache still has the old one.
+    PksRegisterFirst,
+    /// Supervisor keys: a handler runs in the interrupted context.
+    PksContextKept,
+    /// Supervisor keys: the register is written whether or not it has the value.
+    PksAlwaysWrites,
 }
 
 impl Mutant {
@@ -87,6 +95,10 @@ impl Mutant {
         Self::FetchIsChecked,
         Self::MremapDropsKey,
         Self::HoleUndoesMprotect,
+        Self::PksCacheFirst,
+        Self::PksRegisterFirst,
+        Self::PksContextKept,
+        Self::PksAlwaysWrites,
     ];
 }
 
