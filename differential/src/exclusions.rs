@@ -40,12 +40,6 @@ pub const EXCLUSIONS: &[Exclusion] = &[
         caught: Mutant::MremapDropsKey,
     },
     Exclusion {
-        what: "mremap of more than one page",
-        reason: "whether neighbours are one mapping depends on when each was first touched, and in one case that is not \
-                 understood yet the library joins what Linux keeps apart; one page is always within one",
-        caught: Mutant::MremapDropsKey,
-    },
-    Exclusion {
         what: "addresses from 2^47 to 2^56",
         reason: "whether they are user space is a matter of the processor: with five levels of page tables they are",
         caught: Mutant::HoleUndoesMprotect,
