@@ -80,6 +80,8 @@ pub enum Need {
     Pipe,
     /// `mseal(2)`: a kernel of 64 bits may be built without.
     Mseal,
+    /// XRSTOR: a kernel may keep the state of programs by FXSAVE alone.
+    Xrstor,
 }
 
 impl Need {
@@ -99,6 +101,10 @@ impl Need {
                 .is_ok_and(|ends| ends.into_iter().all(|end| calls::close(sys, end) == 0)),
             // No such system call, or a bad flag.
             Self::Mseal => calls::mseal(sys, 0, 0, 1) == -i64::from(libc::EINVAL),
+            // CPUID.OSXSAVE; the software machine has the instruction.
+            Self::Xrstor => {
+                sys.ground() == Ground::Machine || std::arch::is_x86_feature_detected!("xsave")
+            }
         }
     }
 }
@@ -114,6 +120,7 @@ impl fmt::Display for Need {
             Self::Memfd => "memfd_create",
             Self::Pipe => "pipes",
             Self::Mseal => "mseal",
+            Self::Xrstor => "XRSTOR (CR4.OSXSAVE)",
         })
     }
 }

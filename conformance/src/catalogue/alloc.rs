@@ -6,7 +6,7 @@
 use libc::{EINVAL, ENOSPC};
 
 use crate::calls::{self, DISABLE_ACCESS, DISABLE_WRITE, PAGE, RW};
-use crate::case::{Case, Mismatch, Verdict};
+use crate::case::{Case, Mismatch, Need, Verdict};
 use crate::check::{
     INIT_PKRU, allowed, equal, err, faults, gives, pkru, pkuerr, reads, refused, same_pkru,
 };
@@ -114,7 +114,8 @@ pub(super) const CASES: &[Case] = &[
          calls and other threads' work.",
         "selftest protection_keys.c, test_pkey_init_state",
         register_stays_what_was_loaded,
-    ),
+    )
+    .needs(&[Need::Xrstor]),
 ];
 
 /// Allocates all keys; gives them.

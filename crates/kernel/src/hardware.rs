@@ -176,4 +176,21 @@ pub trait Cpu {
     ///
     /// As [`Cpu::read_user`].
     fn write_user(&self, addr: u64, bytes: &[u8]) -> Result<(), UserAccessFault>;
+
+    /// Replaces an aligned word of user memory by another, if it is as expected, and gives what it was: LOCK CMPXCHG, which
+    /// writes in any case as far as faults go. Without an implementation of its own it is a read and then a write, and
+    /// another CPU may change the word in between.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cpu::write_user`].
+    fn exchange_user(&self, addr: u64, expected: u32, new: u32) -> Result<u32, UserAccessFault> {
+        let mut bytes = [0; 4];
+        self.read_user(addr, &mut bytes)?;
+        let found = u32::from_le_bytes(bytes);
+        if found == expected {
+            self.write_user(addr, &new.to_le_bytes())?;
+        }
+        Ok(found)
+    }
 }

@@ -7,9 +7,11 @@
 //! |---|---|
 //! | SYSCALL | [`Kernel::syscall`] |
 //! | #PF | [`Kernel::page_fault`] |
-//! | #GP, #SS, an address that is not canonical | [`Kernel::general_protection`] |
+//! | #GP: an address that is not canonical, say | [`Kernel::general_protection`] |
+//! | another exception | [`Kernel::exception`] |
 //! | the timer | [`Kernel::tick`], then [`Kernel::deliver`] if it was user mode |
 //! | an interrupt that [`Platform::kick`] asked for | [`Kernel::deliver`] |
+//! | the timer, or an idle CPU, where there is a clock | [`Kernel::wake_expired`] as well |
 //!
 //! and, when its scheduler has chosen a thread, [`Kernel::switch_to`] and then [`Kernel::deliver`].
 //!
@@ -34,6 +36,7 @@ use crate::task::UserRegs;
 use crate::task::processor::{Processor, Running};
 use crate::task::status::ExitStatus;
 use crate::task::table::Tasks;
+use crate::time::Timers;
 
 /// What the kernel is made with.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +91,7 @@ pub struct Kernel<P: Platform> {
     pub(crate) pool: Pool<P::Memory, P::Lock>,
     pub(crate) tasks: Mutex<P::Lock, Tasks<P>>,
     pub(crate) futexes: Mutex<P::Lock, Futexes>,
+    pub(crate) timers: Timers<P::Lock>,
     findings: Findings,
 }
 
@@ -132,6 +136,7 @@ impl<P: Platform> Kernel<P> {
             pool,
             tasks: Mutex::new(Tasks::new()),
             futexes: Mutex::new(Futexes::default()),
+            timers: Timers::new(),
             findings: Findings::default(),
         })
     }
@@ -211,6 +216,36 @@ impl<P: Platform> Kernel<P> {
         let mut here = Here { processor, running };
         regs.orig_rax = UserRegs::NO_CALL;
         self.handle_general_protection(&here, code);
+        self.return_to_user(&mut here, regs)
+    }
+
+    /// Another exception in user mode, by its vector, with the error code that the CPU pushed, or DR6 for vector 1: a signal
+    /// that says what it was.
+    pub fn exception(
+        &self,
+        processor: &Processor<P>,
+        regs: &mut UserRegs,
+        vector: u8,
+        code: u64,
+    ) -> Outcome {
+        let Some(running) = processor.running() else {
+            return Outcome::Idle;
+        };
+        let mut here = Here { processor, running };
+        regs.orig_rax = UserRegs::NO_CALL;
+        self.handle_exception(&here, regs, vector, code);
+        self.return_to_user(&mut here, regs)
+    }
+
+    /// There is no memory for what the running thread wants: its process is killed, as by Linux when memory ends. For a
+    /// surrounding kernel that sees its own memory end.
+    pub fn out_of_memory(&self, processor: &Processor<P>, regs: &mut UserRegs) -> Outcome {
+        let Some(running) = processor.running() else {
+            return Outcome::Idle;
+        };
+        let mut here = Here { processor, running };
+        regs.orig_rax = UserRegs::NO_CALL;
+        self.kill_for_memory(&here);
         self.return_to_user(&mut here, regs)
     }
 

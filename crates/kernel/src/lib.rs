@@ -28,8 +28,9 @@
 //!
 //! It knows no hardware: no instruction is executed here, see [`hardware`]. It has no file system (what it maps are the
 //! files of `memfd_create(2)`), swaps nothing out, moves no pages and has no stack growth; there is no 32-bit interface and
-//! no 5-level paging. Keys stop mistakes; they are no
-//! barrier against code that executes WRPKRU itself.
+//! no 5-level paging. It has no clock and no random numbers, but asks the surrounding kernel for them ([`Platform`]). Of the
+//! calls that are about neither keys, memory, signals nor threads it has those that a static program needs to start, to
+//! wait and to print. Keys stop mistakes; they are no barrier against code that executes WRPKRU itself.
 //!
 //! # For tests
 //!
@@ -53,6 +54,7 @@ mod ptrace;
 pub mod signal;
 pub mod syscall;
 pub mod task;
+mod time;
 
 pub use kernel::{Config, Kernel, Outcome};
 pub use platform::Platform;

@@ -62,14 +62,56 @@ pub enum Mutant {
     PksCacheFirst,
     /// Supervisor keys: the register gets its value while the cache still has the old one.
     PksRegisterFirst,
-    /// Supervisor keys: a handler runs in the interrupted context.
+    /// Supervisor keys: a handler starts with the register closed, but the interrupted context stays the current one.
     PksContextKept,
+    /// Supervisor keys: a new thread starts with what its creator has.
+    PksContextInherited,
     /// Supervisor keys: the register is written whether or not it has the value.
     PksAlwaysWrites,
+    /// Supervisor keys: what the register is to have is not looked at again after it was written.
+    PksLoadsOnce,
+    /// Supervisor keys: a handler that has interrupted a write of the register leaves a valid cache behind.
+    PksCacheRevalidated,
+    /// Supervisor keys: the right to read counts as the right to write.
+    PksCountsAreOne,
+    /// Supervisor keys: a key is given back while pages carry it.
+    PksPagesUncounted,
+    /// Supervisor keys: a key is given back while a thread has it open.
+    PksOpenKeyReleased,
+    /// Supervisor keys: a pardon does not end with the outermost grant.
+    PksPardonOutlivesGrant,
+    /// Supervisor keys: a pardon does not end with the return to user mode.
+    PksPardonOutlivesContext,
+    /// Supervisor keys: the right to read is pardoned with the right to write.
+    PksPardonTooWide,
+    /// Supervisor keys: a fault of an access that is allowed by now is judged.
+    PksFalseFaultJudged,
+    /// Supervisor keys: strict pardons.
+    PksStrictPardons,
+    /// Supervisor keys: the modes of shared pages and of others are taken for each other.
+    PksKnobsSwapped,
+    /// Supervisor keys: a mode that is off leaves the closed rights as they are.
+    PksOffStaysClosed,
+    /// Supervisor keys: a program's fault on the kernel's memory is judged as the kernel's.
+    PksUserJudged,
+    /// Supervisor keys: every access under relaxed is told of.
+    PksSitesForgotten,
+    /// Supervisor keys: of a second fault in a step, the flags that the first has set are taken for the program's.
+    PksStepKeepsOurFlags,
+    /// Supervisor keys: the flags that a stepped instruction has loaded are undone.
+    PksStepUndoesPopf,
+    /// Supervisor keys: the flags that a stepped instruction has stored are left.
+    PksStepLeavesPushf,
+    /// Supervisor keys: a step ends after the first iteration of a repeated instruction.
+    PksStepEndsRep,
+    /// Supervisor keys: a step over a repeated instruction goes on for ever.
+    PksStepNeverEndsRep,
+    /// Supervisor keys: a step is not called off.
+    PksStepNotCalledOff,
 }
 
 impl Mutant {
-    /// All of them.
+    /// Those of the user side: what programs may notice.
     pub const ALL: &[Self] = &[
         Self::MprotectDropsKey,
         Self::ForgottenFlush,
@@ -95,10 +137,35 @@ impl Mutant {
         Self::FetchIsChecked,
         Self::MremapDropsKey,
         Self::HoleUndoesMprotect,
+    ];
+
+    /// Those of supervisor keys: no program notices them.
+    pub const PKS: &[Self] = &[
         Self::PksCacheFirst,
         Self::PksRegisterFirst,
         Self::PksContextKept,
+        Self::PksContextInherited,
         Self::PksAlwaysWrites,
+        Self::PksLoadsOnce,
+        Self::PksCacheRevalidated,
+        Self::PksCountsAreOne,
+        Self::PksPagesUncounted,
+        Self::PksOpenKeyReleased,
+        Self::PksPardonOutlivesGrant,
+        Self::PksPardonOutlivesContext,
+        Self::PksPardonTooWide,
+        Self::PksFalseFaultJudged,
+        Self::PksStrictPardons,
+        Self::PksKnobsSwapped,
+        Self::PksOffStaysClosed,
+        Self::PksUserJudged,
+        Self::PksSitesForgotten,
+        Self::PksStepKeepsOurFlags,
+        Self::PksStepUndoesPopf,
+        Self::PksStepLeavesPushf,
+        Self::PksStepEndsRep,
+        Self::PksStepNeverEndsRep,
+        Self::PksStepNotCalledOff,
     ];
 }
 

@@ -18,6 +18,7 @@ use alloc::vec::Vec;
 use crate::abi::Errno;
 use crate::hardware::{Cpu, PhysMemory};
 use crate::memory::{Caller, Space, Tables};
+use crate::task::ExitStatus;
 
 /// The surrounding kernel.
 pub trait Platform: Sized {
@@ -42,7 +43,17 @@ pub trait Platform: Sized {
         let _ = cpu;
     }
 
-    /// `execve(2)`: puts a program into an address space that is empty and not active, and says where it starts.
+    /// A process has ended that has no parent to be told.
+    fn ended(&self, pid: i32, status: ExitStatus) {
+        let _ = (pid, status);
+    }
+
+    /// A program makes a system call that there is not, and gets `ENOSYS`.
+    fn no_system_call(&self, nr: u64) {
+        let _ = nr;
+    }
+
+    /// `execve(2)`, [`crate::Kernel::spawn`]: puts a program into an address space that is empty and not active, and says where it starts.
     ///
     /// # Errors
     ///
@@ -77,6 +88,37 @@ pub trait Platform: Sized {
     /// XRSTOR: the state of the thread that runs from now on, PKRU left out.
     fn load_xstate(&self, cpu: &Self::Cpu, area: &[u8]) {
         let _ = (cpu, area);
+    }
+
+    /// How long the machine has been running, in nanoseconds; it never goes back. `None` where there is no clock: then
+    /// calls that need one give `ENOSYS`.
+    ///
+    /// A kernel that has a clock also calls [`crate::Kernel::wake_expired`] in time: see [`Platform::set_timer`].
+    fn monotonic(&self) -> Option<u64> {
+        None
+    }
+
+    /// The time since 1970, in nanoseconds. Without a clock that knows it, the machine was started in 1970, as on Linux.
+    fn realtime(&self) -> Option<u64> {
+        self.monotonic()
+    }
+
+    /// A thread waits until a time, as [`Platform::monotonic`] counts, and none waits for an earlier one:
+    /// [`crate::Kernel::wake_expired`] is to be called then, on any CPU. May do nothing where that is called on each tick
+    /// anyway.
+    fn set_timer(&self, deadline: u64) {
+        let _ = deadline;
+    }
+
+    /// Fills bytes with random ones. `false` where there are none to be had, and `getrandom(2)` gives `ENOSYS`.
+    fn random(&self, bytes: &mut [u8]) -> bool {
+        let _ = bytes;
+        false
+    }
+
+    /// How many CPUs threads run on, which have the numbers from 0 on.
+    fn nr_cpus(&self) -> u32 {
+        1
     }
 }
 

@@ -145,3 +145,21 @@ fn numbers_are_those_of_the_calls() {
     assert!(DOCUMENT.contains(&format!("`init_pkru` is {init} ")));
     assert_eq!(init.get(Pkey::DEFAULT).bits(), 0);
 }
+
+/// Every call that has a number is told of, and nothing else is in the table of calls.
+#[test]
+fn every_call_is_told_of() {
+    const NUMBERS: &str = include_str!("../src/abi/nr.rs");
+    let lines = NUMBERS.lines().map(str::trim);
+    let named = lines.filter_map(|line| line.strip_prefix("/// `")?.split_once("(2)`"));
+    let known: Vec<&str> = named.map(|(name, _)| name).collect();
+    assert!(known.len() > 80);
+    let word = |name: &str| DOCUMENT.contains(&format!("`{name}`"));
+    let missing: Vec<&&str> = known.iter().filter(|name| !word(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let (_, table) = DOCUMENT.split_once("| about | calls |").expect("the table");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    for name in table.split('`').skip(1).step_by(2) {
+        assert!(known.contains(&name), "{name}");
+    }
+}

@@ -68,24 +68,42 @@ errnos! {
     Exists = 17, "file exists";
     /// `ENODEV`.
     NoDevice = 19, "no such device";
+    /// `ENOTDIR`.
+    NotDirectory = 20, "not a directory";
     /// `EINVAL`.
     Invalid = 22, "invalid argument";
     /// `EMFILE`.
     TooManyFiles = 24, "too many open files";
     /// `ENOSPC`. Of `pkey_alloc`: every key is taken, or the processor has none.
     NoSpace = 28, "no space left on device";
+    /// `ENOTTY`.
+    NotTerminal = 25, "inappropriate ioctl for device";
     /// `ESPIPE`.
     IllegalSeek = 29, "illegal seek";
     /// `EPIPE`.
     BrokenPipe = 32, "broken pipe";
+    /// `EDOM`.
+    Domain = 33, "numerical argument out of domain";
     /// `ENAMETOOLONG`.
     NameTooLong = 36, "file name too long";
     /// `ENOSYS`.
     NoSystemCall = 38, "function not implemented";
     /// `EOVERFLOW`.
     Overflow = 75, "value too large for defined data type";
+    /// `ENOTSOCK`.
+    NotSocket = 88, "socket operation on non-socket";
+    /// `ENOPROTOOPT`.
+    NoSuchOption = 92, "protocol not available";
+    /// `EPROTONOSUPPORT`.
+    NoSuchProtocol = 93, "protocol not supported";
+    /// `ESOCKTNOSUPPORT`.
+    NoSuchSocket = 94, "socket type not supported";
     /// `EOPNOTSUPP`.
     NotSupported = 95, "operation not supported";
+    /// `EAFNOSUPPORT`.
+    NoSuchFamily = 97, "address family not supported by protocol";
+    /// `EISCONN`.
+    IsConnected = 106, "transport endpoint is already connected";
     /// `ETIMEDOUT`.
     TimedOut = 110, "connection timed out";
 }

@@ -2,12 +2,6 @@
 //!
 //! Source: Linux `include/uapi/asm-generic/signal.h`, `arch/x86/include/uapi/asm/signal.h`, `siginfo.h`; `signal(7)`.
 
-macro_rules! constants {
-    ($kind:ty: $($(#[$doc:meta])* $name:ident = $value:expr;)*) => {
-        $($(#[$doc])* pub const $name: $kind = $value;)*
-    };
-}
-
 constants! { i32:
     /// `SIGHUP`.
     SIGHUP = 1;

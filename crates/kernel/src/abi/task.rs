@@ -2,12 +2,6 @@
 //!
 //! Source: Linux `include/uapi/linux/sched.h`, `wait.h`, `ptrace.h`, `futex.h`, `elf.h`.
 
-macro_rules! constants {
-    ($kind:ty: $($(#[$doc:meta])* $name:ident = $value:expr;)*) => {
-        $($(#[$doc])* pub const $name: $kind = $value;)*
-    };
-}
-
 constants! { u64:
     /// `CSIGNAL`: the bits of `clone(2)` for the signal at the child's end.
     CSIGNAL = 0xFF;
@@ -99,6 +93,31 @@ constants! { u64:
 constants! { i32:
     /// `PTRACE_EVENT_STOP`: the stop of `PTRACE_INTERRUPT`.
     PTRACE_EVENT_STOP = 128;
+
+    /// `ARCH_SET_GS`: the base of GS is set.
+    ARCH_SET_GS = 0x1001;
+    /// `ARCH_SET_FS`: the base of FS is set.
+    ARCH_SET_FS = 0x1002;
+    /// `ARCH_GET_FS`: the base of FS is stored.
+    ARCH_GET_FS = 0x1003;
+    /// `ARCH_GET_GS`: the base of GS is stored.
+    ARCH_GET_GS = 0x1004;
+
+    /// `PR_SET_PDEATHSIG`: the signal at the end of the parent.
+    PR_SET_PDEATHSIG = 1;
+    /// `PR_GET_PDEATHSIG`: that signal is stored.
+    PR_GET_PDEATHSIG = 2;
+    /// `PR_SET_NAME`: the thread's name.
+    PR_SET_NAME = 15;
+    /// `PR_GET_NAME`: that name is stored.
+    PR_GET_NAME = 16;
+}
+
+constants! { u64:
+    /// `CLONE_CLEAR_SIGHAND`: the child starts without handlers.
+    CLONE_CLEAR_SIGHAND = 0x1_0000_0000;
+    /// `RLIM_INFINITY`: no limit.
+    RLIM_INFINITY = u64::MAX;
 }
 
 constants! { u32:
@@ -106,8 +125,24 @@ constants! { u32:
     FUTEX_WAIT = 0;
     /// `FUTEX_WAKE`.
     FUTEX_WAKE = 1;
+    /// `FUTEX_REQUEUE`: wakes some waiters, and lets others wait for a second word.
+    FUTEX_REQUEUE = 3;
+    /// `FUTEX_CMP_REQUEUE`: the same, if the first word is as expected.
+    FUTEX_CMP_REQUEUE = 4;
     /// `FUTEX_WAKE_OP`: changes a second word, and wakes waiters of both.
     FUTEX_WAKE_OP = 5;
+    /// `FUTEX_WAIT_BITSET`: waits for those that wake with one of some bits, and until a time.
+    FUTEX_WAIT_BITSET = 9;
+    /// `FUTEX_WAKE_BITSET`: wakes those that wait with one of some bits.
+    FUTEX_WAKE_BITSET = 10;
+    /// `FUTEX_BITSET_MATCH_ANY`: all bits.
+    FUTEX_BITSET_MATCH_ANY = u32::MAX;
+    /// `FUTEX_WAITERS`: of a word that says who owns it, that somebody waits.
+    FUTEX_WAITERS = 0x8000_0000;
+    /// `FUTEX_OWNER_DIED`: that its owner has ended.
+    FUTEX_OWNER_DIED = 0x4000_0000;
+    /// `FUTEX_TID_MASK`: the owner's number.
+    FUTEX_TID_MASK = 0x3FFF_FFFF;
     /// `FUTEX_PRIVATE_FLAG`: waiters and wakers are of one process.
     FUTEX_PRIVATE_FLAG = 128;
     /// `FUTEX_CLOCK_REALTIME`.
@@ -123,6 +158,21 @@ constants! { u32:
     O_LARGEFILE = 0o100_000;
     /// `O_CLOEXEC`.
     O_CLOEXEC = 0o2_000_000;
+
+    /// `RLIMIT_STACK`.
+    RLIMIT_STACK = 3;
+    /// `RLIMIT_CORE`.
+    RLIMIT_CORE = 4;
+    /// `RLIMIT_NPROC`.
+    RLIMIT_NPROC = 6;
+    /// `RLIMIT_NOFILE`.
+    RLIMIT_NOFILE = 7;
+    /// `RLIMIT_NICE`.
+    RLIMIT_NICE = 13;
+    /// `RLIMIT_RTPRIO`.
+    RLIMIT_RTPRIO = 14;
+    /// `RLIM_NLIMITS`: how many there are.
+    RLIM_NLIMITS = 16;
 
     /// `MFD_CLOEXEC`.
     MFD_CLOEXEC = 1;

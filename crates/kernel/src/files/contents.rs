@@ -7,15 +7,17 @@
 //! Source: Linux 6.12 `fs/read_write.c` (`vfs_read`, `vfs_write`, `rw_verify_area`), `mm/shmem.c`
 //! (`shmem_file_read_iter`), `mm/filemap.c` (`generic_perform_write`).
 
+use alloc::sync::Arc;
+
 use crate::abi::Errno;
-use crate::files::File;
 use crate::files::io::checked_count;
 use crate::files::memfd::MemoryFile;
 use crate::files::pipe::buffer;
+use crate::files::{File, ProcessMemory, Text};
 use crate::kernel::{Here, Kernel};
 use crate::memory::layout::PAGE_SIZE;
 use crate::platform::Platform;
-use crate::syscall::iovec;
+use crate::syscall::iovec::{self, Segment};
 
 impl<P: Platform> MemoryFile<P> {
     /// A read at the position of the descriptor, which moves on.
@@ -95,7 +97,18 @@ impl<P: Platform> Kernel<P> {
         count: u64,
         at: u64,
     ) -> Result<u64, Errno> {
-        seekable(here, fd, at, |file| file.read_at(here, buf, count, at))
+        let to = Segment {
+            base: buf,
+            len: count,
+        };
+        match seekable(here, fd, at)? {
+            Seekable::Memory(file) => file.read_at(here, buf, count, at),
+            Seekable::Text(text) => text.read_at(here, checked(to)?, at),
+            Seekable::Process(memory) if memory.is_readable => {
+                memory.read_at(here, checked(to)?, at)
+            }
+            Seekable::Process(_) => Err(Errno::BadDescriptor),
+        }
     }
 
     /// `ssize_t pwrite64(int fd, const void *buf, size_t count, off_t offset);`
@@ -107,25 +120,45 @@ impl<P: Platform> Kernel<P> {
         count: u64,
         at: u64,
     ) -> Result<u64, Errno> {
-        seekable(here, fd, at, |file| file.write_at(here, buf, count, at))
+        let from = Segment {
+            base: buf,
+            len: count,
+        };
+        match seekable(here, fd, at)? {
+            Seekable::Memory(file) => file.write_at(here, buf, count, at),
+            Seekable::Process(memory) if memory.is_writable => {
+                memory.write_at(here, checked(from)?, at)
+            }
+            Seekable::Process(_) | Seekable::Text(_) => Err(Errno::BadDescriptor),
+        }
     }
 }
 
-/// Does something at a place in a file, which has to be one that has places.
-fn seekable<P: Platform>(
-    here: &Here<'_, P>,
-    fd: i32,
-    at: u64,
-    access: impl FnOnce(&MemoryFile<P>) -> Result<u64, Errno>,
-) -> Result<u64, Errno> {
+/// A file that has places.
+enum Seekable<P: Platform> {
+    Memory(Arc<MemoryFile<P>>),
+    Text(Arc<Text<P>>),
+    Process(Arc<ProcessMemory<P>>),
+}
+
+/// The file of a descriptor, which has to be one that has places.
+fn seekable<P: Platform>(here: &Here<'_, P>, fd: i32, at: u64) -> Result<Seekable<P>, Errno> {
     if at.cast_signed() < 0 {
         return Err(Errno::Invalid);
     }
     let file = here.running.thread.process().files.lock().get(fd)?;
     match file {
-        File::Memory(file) => access(&file),
-        File::Console | File::Pipe { .. } => Err(Errno::IllegalSeek),
+        File::Memory(file) => Ok(Seekable::Memory(file)),
+        File::Text(text) => Ok(Seekable::Text(text)),
+        File::Process(memory) => Ok(Seekable::Process(memory)),
+        File::Console | File::Pipe { .. } | File::Socket(_) => Err(Errno::IllegalSeek),
     }
+}
+
+/// The program's side of a transfer, no longer than a call may move.
+fn checked(segment: Segment) -> Result<Segment, Errno> {
+    let len = checked_count(segment.base, segment.len)?;
+    Ok(Segment { len, ..segment })
 }
 
 /// How many bytes a call may move. No byte of a file has a number above the largest `i64`.

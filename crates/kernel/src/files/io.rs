@@ -40,6 +40,7 @@ impl<P: Platform> Kernel<P> {
         fd: i32,
         buf: u64,
         count: u64,
+        done: u64,
     ) -> Result<u64, CallEnd> {
         let file = here.running.thread.process().files.lock().get(fd)?;
         if !file.is_readable() {
@@ -48,12 +49,7 @@ impl<P: Platform> Kernel<P> {
         let len = checked_count(buf, count)?;
         match file {
             File::Memory(file) => Ok(file.read(here, buf, count)?),
-            File::Console => Ok(0),
-            File::Pipe {
-                pipe,
-                is_nonblocking,
-                ..
-            } => self.read_pipe(here, &pipe, &[Segment { base: buf, len }], is_nonblocking),
+            file => self.read_file(here, &file, &[Segment { base: buf, len }], done),
         }
     }
 
@@ -73,21 +69,7 @@ impl<P: Platform> Kernel<P> {
         let len = checked_count(buf, count)?;
         match file {
             File::Memory(file) => Ok(file.write(here, buf, count)?),
-            File::Console => Ok(self.write_console(here, buf, len)?),
-            File::Pipe {
-                pipe,
-                is_nonblocking,
-                is_packets,
-                ..
-            } => {
-                let mut progress = Progress {
-                    buf,
-                    count: len,
-                    done,
-                };
-                let end = self.write_pipe(here, &pipe, &mut progress, is_packets);
-                self.end_write(here, end, progress.done, is_nonblocking)
-            }
+            file => self.write_file(here, &file, &[Segment { base: buf, len }], done),
         }
     }
 
@@ -103,37 +85,48 @@ impl<P: Platform> Kernel<P> {
         if flags & !(O_NONBLOCK | O_CLOEXEC | O_DIRECT) != 0 {
             return Err(Errno::Invalid);
         }
-        let pipe = Arc::new(Pipe::new());
+        let pipe = Arc::new(Pipe::new(self.pool.new_id()));
         let end = |is_writer| File::Pipe {
             pipe: Arc::clone(&pipe),
             is_writer,
             is_nonblocking: flags & O_NONBLOCK != 0,
             is_packets: flags & O_DIRECT != 0,
         };
-        let closes = flags & O_CLOEXEC != 0;
-        let limit = self.config.max_files;
-        let (reader, writer) = {
-            let mut files = here.running.thread.process().files.lock();
-            let reader = files.add(end(false), closes, limit)?;
-            match files.add(end(true), closes, limit) {
-                Ok(writer) => (reader, writer),
+        let ends = [end(false), end(true)];
+        self.add_two(here, ends, flags & O_CLOEXEC != 0, at)
+    }
+
+    /// Gives two files numbers, and stores these.
+    pub(super) fn add_two(
+        &self,
+        here: &Here<'_, P>,
+        [one, other]: [File<P>; 2],
+        closes: bool,
+        at: u64,
+    ) -> Result<u64, Errno> {
+        let process = here.running.thread.process();
+        let limit = process.inherited.lock().limits.nr_files();
+        let (first, second) = {
+            let mut files = process.files.lock();
+            let first = files.add(one, closes, limit)?;
+            match files.add(other, closes, limit) {
+                Ok(second) => (first, second),
                 Err(errno) => {
-                    let _ = files.close(reader);
+                    let _ = files.close(first);
                     return Err(errno);
                 }
             }
         };
-        let [reader_bytes, writer_bytes] = [reader.to_le_bytes(), writer.to_le_bytes()];
         let mut bytes = [0; 8];
-        let (first, second) = bytes.split_at_mut(4);
-        first.copy_from_slice(&reader_bytes);
-        second.copy_from_slice(&writer_bytes);
+        let (low, high) = bytes.split_at_mut(4);
+        low.copy_from_slice(&first.to_le_bytes());
+        high.copy_from_slice(&second.to_le_bytes());
         let written = here.write(at, &bytes);
         if written.is_err() {
-            let mut files = here.running.thread.process().files.lock();
+            let mut files = process.files.lock();
             // Both are there, unless another thread has closed them meanwhile.
-            let _ = files.close(reader);
-            let _ = files.close(writer);
+            let _ = files.close(first);
+            let _ = files.close(second);
         }
         written.map(|()| 0)
     }
@@ -177,11 +170,11 @@ impl<P: Platform> Kernel<P> {
         match end {
             // What did not fit is left to the next call.
             Written::Full if done > 0 => Ok(done),
-            _ => self.end_write(here, end, done, is_nonblocking),
+            _ => self.end_write(here, end, done, is_nonblocking, true),
         }
     }
 
-    fn read_pipe(
+    pub(super) fn read_pipe(
         &self,
         here: &Here<'_, P>,
         pipe: &Pipe<P>,
@@ -216,11 +209,24 @@ impl<P: Platform> Kernel<P> {
         Err(CallEnd::Wait(WaitFor::Pipe, 0))
     }
 
-    fn write_pipe(
+    pub(super) fn write_to_pipe(
         &self,
         here: &Here<'_, P>,
         pipe: &Pipe<P>,
-        progress: &mut Progress,
+        segments: &[Segment],
+        done: u64,
+        [is_packets, is_nonblocking]: [bool; 2],
+    ) -> Result<u64, CallEnd> {
+        let mut progress = Progress::new(segments, done);
+        let end = self.write_pipe(here, pipe, &mut progress, is_packets);
+        self.end_write(here, end, progress.done, is_nonblocking, true)
+    }
+
+    pub(super) fn write_pipe(
+        &self,
+        here: &Here<'_, P>,
+        pipe: &Pipe<P>,
+        progress: &mut Progress<'_>,
         is_packets: bool,
     ) -> Written {
         if progress.count == progress.done {
@@ -238,15 +244,16 @@ impl<P: Platform> Kernel<P> {
         end
     }
 
-    /// What a write gives, and SIGPIPE.
-    fn end_write(
+    /// What a write gives, and SIGPIPE if that is wanted.
+    pub(super) fn end_write(
         &self,
         here: &Here<'_, P>,
         end: Written,
         done: u64,
         is_nonblocking: bool,
+        has_signal: bool,
     ) -> Result<u64, CallEnd> {
-        if let Written::Broken = end {
+        if has_signal && matches!(end, Written::Broken) {
             let info = SigInfo::user(Signo::PIPE, here.pid(), self.config.uid);
             self.with_tasks(|tasks| {
                 // The thread is there, and a standard signal always has a place.
@@ -263,7 +270,12 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    fn write_console(&self, here: &Here<'_, P>, buf: u64, count: u64) -> Result<u64, Errno> {
+    pub(super) fn write_console(
+        &self,
+        here: &Here<'_, P>,
+        buf: u64,
+        count: u64,
+    ) -> Result<u64, Errno> {
         let mut done = 0;
         while done < count {
             let mut bytes = buffer(iovec::length(count - done));
@@ -280,7 +292,7 @@ impl<P: Platform> Kernel<P> {
         Ok(done)
     }
 
-    fn wake_all(&self, tids: &[i32]) {
+    pub(super) fn wake_all(&self, tids: &[i32]) {
         if tids.is_empty() {
             return;
         }

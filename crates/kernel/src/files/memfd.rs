@@ -1,21 +1,19 @@
-//! Files in memory: `memfd_create(2)`, `open(2)`, `ftruncate(2)`, `lseek(2)`, and `mmap(2)` of a descriptor.
+//! Files in memory: `memfd_create(2)`, `ftruncate(2)`, `lseek(2)`, and `mmap(2)` of a descriptor.
 //!
-//! Such a file has no name. It goes with the last descriptor and the last mapping of it. A descriptor and its copies in
-//! child processes are one opening: they have one position and the same rights. `open` knows no paths but
-//! `/proc/self/fd/N` of a file in memory, by which a program gets an opening with other rights.
+//! Such a file has no name but `/proc/self/fd/N`, by which a program gets an opening with other rights. It goes with the
+//! last descriptor and the last mapping of it. A descriptor and its copies, in child processes too, are one opening: they
+//! have one position and the same rights.
 //!
 //! Source: Linux 6.12 `mm/memfd.c` (`memfd_create`), `fs/open.c` (`do_sys_ftruncate`), `fs/read_write.c`
-//! (`generic_file_llseek`), `mm/mmap.c` (`ksys_mmap_pgoff`).
+//! (`generic_file_llseek`), `fs/proc/base.c` (`mem_lseek`), `mm/mmap.c` (`ksys_mmap_pgoff`).
 
 use alloc::sync::Arc;
 
 use lock_api::Mutex;
 
-use crate::abi::task::{
-    MFD_ALLOW_SEALING, MFD_CLOEXEC, O_ACCMODE, O_CLOEXEC, O_LARGEFILE, O_NONBLOCK,
-};
+use crate::abi::task::{MFD_ALLOW_SEALING, MFD_CLOEXEC, O_ACCMODE};
 use crate::abi::{Errno, MapFlags};
-use crate::files::{File, Files};
+use crate::files::File;
 use crate::kernel::{Here, Kernel};
 use crate::memory::layout::{PAGE_SIZE, is_aligned};
 use crate::memory::{Backing, Object};
@@ -23,10 +21,6 @@ use crate::platform::Platform;
 
 /// The longest name of a file, without the zero at its end.
 const NAME_MAX: usize = 249;
-/// The longest path, with the zero at its end: `PATH_MAX`.
-const PATH_MAX: usize = 4096;
-/// Where the descriptors of a process have names.
-const DESCRIPTORS: &[u8] = b"/proc/self/fd/";
 
 /// `SEEK_SET`, `SEEK_CUR`, `SEEK_END`.
 const SEEK_SET: u32 = 0;
@@ -43,7 +37,7 @@ pub(crate) struct MemoryFile<P: Platform> {
 }
 
 impl<P: Platform> MemoryFile<P> {
-    fn opening(object: Object<P::Memory, P::Lock>, mode: u32) -> File<P> {
+    pub(super) fn opening(object: Object<P::Memory, P::Lock>, mode: u32) -> File<P> {
         // 0, 1 and 2 become 1, 2 and 3: a bit for reading and one for writing.
         let rights = (mode + 1) & O_ACCMODE;
         File::Memory(Arc::new(Self {
@@ -61,7 +55,7 @@ impl<P: Platform> File<P> {
         Backing {
             file: match self {
                 Self::Memory(file) => Some(file.object.clone()),
-                Self::Console | Self::Pipe { .. } => None,
+                _ => None,
             },
             is_readable: self.is_readable(),
             is_writable: self.is_writable(),
@@ -83,21 +77,9 @@ impl<P: Platform> Kernel<P> {
         here.read_string(name, NAME_MAX + 1, Errno::Invalid)?;
         let file = MemoryFile::opening(Object::file(&self.pool), 2);
         let closes = flags & MFD_CLOEXEC != 0;
-        let mut files = here.running.thread.process().files.lock();
-        number(files.add(file, closes, self.config.max_files))
-    }
-
-    /// `int open(const char *pathname, int flags);`
-    pub(crate) fn open(&self, here: &Here<'_, P>, path: u64, flags: u32) -> Result<u64, Errno> {
-        if flags & !(O_ACCMODE | O_NONBLOCK | O_LARGEFILE | O_CLOEXEC) != 0 {
-            return Err(Errno::Invalid);
-        }
-        let path = here.read_string(path, PATH_MAX, Errno::NameTooLong)?;
-        let mut files = here.running.thread.process().files.lock();
-        files.lowest_free(self.config.max_files)?;
-        let object = named(&files, &path).ok_or(Errno::NoEntry)?.reopen();
-        let file = MemoryFile::opening(object, flags & O_ACCMODE);
-        number(files.add(file, flags & O_CLOEXEC != 0, self.config.max_files))
+        let process = here.running.thread.process();
+        let limit = process.inherited.lock().limits.nr_files();
+        number(process.files.lock().add(file, closes, limit))
     }
 
     /// `int ftruncate(int fd, off_t length);`
@@ -140,18 +122,28 @@ impl<P: Platform> Kernel<P> {
         if whence > SEEK_END {
             return Err(Errno::Invalid);
         }
-        let File::Memory(file) = file else {
-            return Err(Errno::IllegalSeek);
+        let (position, end, is_signed) = match &file {
+            File::Memory(file) => (&file.position, Some(file.object.len()), true),
+            // A text has no end before it was read, and no address is too high for memory.
+            File::Text(text) => (&text.position, None, true),
+            File::Process(memory) => (&memory.position, None, false),
+            File::Console | File::Pipe { .. } | File::Socket(_) => {
+                return Err(Errno::IllegalSeek);
+            }
         };
-        let mut position = file.position.lock();
+        let mut position = position.lock();
         let from = match whence {
             SEEK_SET => 0,
             SEEK_CUR => *position,
-            _ => file.object.len(),
+            _ => end.ok_or(Errno::Invalid)?,
         };
-        let sum = from.cast_signed().checked_add(offset.cast_signed());
-        let new = sum.and_then(|sum| u64::try_from(sum).ok());
-        *position = new.ok_or(Errno::Invalid)?;
+        *position = if is_signed {
+            let sum = from.cast_signed().checked_add(offset.cast_signed());
+            let new = sum.and_then(|sum| u64::try_from(sum).ok());
+            new.ok_or(Errno::Invalid)?
+        } else {
+            from.wrapping_add(offset)
+        };
         Ok(*position)
     }
 
@@ -170,47 +162,6 @@ impl<P: Platform> Kernel<P> {
     }
 }
 
-fn number(fd: Result<i32, Errno>) -> Result<u64, Errno> {
+pub(super) fn number(fd: Result<i32, Errno>) -> Result<u64, Errno> {
     fd.map(|fd| u64::from(fd.unsigned_abs()))
-}
-
-/// The file in memory that a path leads to.
-fn named<P: Platform>(files: &Files<P>, path: &[u8]) -> Option<Object<P::Memory, P::Lock>> {
-    match files.get(descriptor(path)?) {
-        Ok(File::Memory(file)) => Some(file.object.clone()),
-        _ => None,
-    }
-}
-
-/// The descriptor that a path names.
-fn descriptor(path: &[u8]) -> Option<i32> {
-    let digits = path.strip_prefix(DESCRIPTORS)?;
-    let is_canonical = digits.iter().all(u8::is_ascii_digit)
-        && (digits.len() == 1 || digits.first() != Some(&b'0'));
-    let digits = core::str::from_utf8(digits).ok()?;
-    digits.parse().ok().filter(|_| is_canonical)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::descriptor;
-
-    #[test]
-    fn only_plain_numbers_name_descriptors() {
-        assert_eq!(descriptor(b"/proc/self/fd/0"), Some(0));
-        assert_eq!(descriptor(b"/proc/self/fd/1023"), Some(1023));
-        for path in [
-            "",
-            "/proc/self/fd/",
-            "/proc/self/fd/03",
-            "/proc/self/fd/+3",
-            "/proc/self/fd/-1",
-            "/proc/self/fd/3/",
-            "/proc/self/fd/4294967296",
-            "/proc/1/fd/3",
-            "3",
-        ] {
-            assert_eq!(descriptor(path.as_bytes()), None, "{path}");
-        }
-    }
 }

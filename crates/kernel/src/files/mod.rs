@@ -2,13 +2,31 @@
 //! mapped, and somewhere to print.
 //!
 //! Descriptors 0, 1 and 2 are the console: nothing can be read from it, and what is written goes to
-//! [`crate::platform::Platform::print`]. The others are ends of pipes, and what `memfd_create(2)` made.
+//! [`crate::platform::Platform::print`]. The others are ends of pipes, pairs of sockets, what `memfd_create(2)` made, and
+//! what a process can read about itself.
+//!
+//! | file | what |
+//! |---|---|
+//! | `io`, `transfer`, `vector` | `read`, `write`, `close`, `pipe2`, `vmsplice`; `readv`, `writev` |
+//! | `pipe`, `socket` | what is between two descriptors |
+//! | `memfd`, `contents` | files in memory |
+//! | `paths`, `proc` | the few names that there are |
+//! | `duplicate` | one file under several numbers, and what is kept of a number |
+//! | `stat` | what a descriptor is |
+//! | `poll` | waiting for any of several |
 
 mod contents;
+mod duplicate;
 mod io;
 mod memfd;
+mod paths;
 mod pipe;
+mod poll;
+mod proc;
+mod socket;
+mod stat;
 mod transfer;
+mod vector;
 
 use alloc::sync::Arc;
 use alloc::vec;
@@ -20,6 +38,8 @@ use crate::platform::Platform;
 
 pub(crate) use memfd::MemoryFile;
 pub(crate) use pipe::{PAGE_LEN, Pipe};
+pub(crate) use proc::{ProcessMemory, Text};
+pub(crate) use socket::{Message, Socket};
 
 /// What a descriptor stands for.
 pub(crate) enum File<P: Platform> {
@@ -33,24 +53,56 @@ pub(crate) enum File<P: Platform> {
     },
     /// A file in memory.
     Memory(Arc<MemoryFile<P>>),
+    /// One of a pair of sockets.
+    Socket(Arc<Socket<P>>),
+    /// A text about the process.
+    Text(Arc<Text<P>>),
+    /// The memory of a process.
+    Process(Arc<ProcessMemory<P>>),
 }
 
 impl<P: Platform> File<P> {
     /// Whether it was opened for reading.
     pub(crate) fn is_readable(&self) -> bool {
         match self {
-            Self::Console => true,
+            Self::Console | Self::Socket(_) | Self::Text(_) => true,
             Self::Pipe { is_writer, .. } => !is_writer,
             Self::Memory(file) => file.is_readable,
+            Self::Process(file) => file.is_readable,
         }
     }
 
     /// Whether it was opened for writing.
     pub(crate) fn is_writable(&self) -> bool {
         match self {
-            Self::Console => true,
+            Self::Console | Self::Socket(_) => true,
             Self::Pipe { is_writer, .. } => *is_writer,
             Self::Memory(file) => file.is_writable,
+            Self::Text(_) => false,
+            Self::Process(file) => file.is_writable,
+        }
+    }
+
+    /// One more descriptor stands for it.
+    fn open_again(&self) -> Self {
+        match self {
+            Self::Pipe {
+                pipe, is_writer, ..
+            } => pipe.open(*is_writer),
+            Self::Socket(socket) => socket.open(),
+            Self::Console | Self::Memory(_) | Self::Text(_) | Self::Process(_) => {}
+        }
+        self.clone()
+    }
+
+    /// One descriptor less stands for it. Gives the threads that have to look at the other end.
+    fn close(&self) -> Vec<i32> {
+        match self {
+            Self::Pipe {
+                pipe, is_writer, ..
+            } => pipe.close(*is_writer),
+            Self::Socket(socket) => socket.close(),
+            Self::Console | Self::Memory(_) | Self::Text(_) | Self::Process(_) => Vec::new(),
         }
     }
 }
@@ -71,6 +123,9 @@ impl<P: Platform> Clone for File<P> {
                 is_packets: *is_packets,
             },
             Self::Memory(file) => Self::Memory(Arc::clone(file)),
+            Self::Socket(socket) => Self::Socket(Arc::clone(socket)),
+            Self::Text(text) => Self::Text(Arc::clone(text)),
+            Self::Process(file) => Self::Process(Arc::clone(file)),
         }
     }
 }
@@ -99,14 +154,8 @@ impl<P: Platform> Files<P> {
     pub(crate) fn fork(&self) -> Self {
         let copy = |slot: &Option<Descriptor<P>>| {
             let slot = slot.as_ref()?;
-            if let File::Pipe {
-                pipe, is_writer, ..
-            } = &slot.file
-            {
-                pipe.open(*is_writer);
-            }
             Some(Descriptor {
-                file: slot.file.clone(),
+                file: slot.file.open_again(),
                 closes_on_exec: slot.closes_on_exec,
             })
         };
@@ -133,6 +182,16 @@ impl<P: Platform> Files<P> {
         Ok((number, at))
     }
 
+    /// The two lowest free numbers.
+    fn two_free(&self, limit: usize) -> Result<[i32; 2], Errno> {
+        let is_free = |at: &usize| !matches!(self.0.get(*at), Some(Some(_)));
+        let mut free = (0..limit).filter(is_free).map(i32::try_from);
+        match (free.next(), free.next()) {
+            (Some(Ok(one)), Some(Ok(other))) => Ok([one, other]),
+            _ => Err(Errno::TooManyFiles),
+        }
+    }
+
     /// Gives a file the lowest free number.
     pub(crate) fn add(
         &mut self,
@@ -156,7 +215,7 @@ impl<P: Platform> Files<P> {
     pub(crate) fn close(&mut self, fd: i32) -> Result<Vec<i32>, Errno> {
         let slot = usize::try_from(fd).ok().and_then(|fd| self.0.get_mut(fd));
         let descriptor = slot.and_then(Option::take).ok_or(Errno::BadDescriptor)?;
-        Ok(closed(&descriptor.file))
+        Ok(descriptor.file.close())
     }
 
     /// Closes everything.
@@ -175,18 +234,8 @@ impl<P: Platform> Files<P> {
             .iter_mut()
             .filter_map(|slot| slot.take_if(|descriptor| is_chosen(descriptor)));
         chosen
-            .flat_map(|descriptor| closed(&descriptor.file))
+            .flat_map(|descriptor| descriptor.file.close())
             .collect()
-    }
-}
-
-/// A descriptor of this file is gone.
-fn closed<P: Platform>(file: &File<P>) -> Vec<i32> {
-    match file {
-        File::Console | File::Memory(_) => Vec::new(),
-        File::Pipe {
-            pipe, is_writer, ..
-        } => pipe.close(*is_writer),
     }
 }
 

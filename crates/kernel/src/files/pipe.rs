@@ -26,6 +26,8 @@ pub(crate) const PAGE_LEN: usize = 4096;
 
 /// A pipe.
 pub(crate) struct Pipe<P: Platform> {
+    /// What it is known by.
+    pub(super) id: u64,
     pub(super) state: Mutex<P::Lock, State>,
 }
 
@@ -59,8 +61,9 @@ impl Page {
 
 impl<P: Platform> Pipe<P> {
     /// An empty pipe with one descriptor at each end.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(id: u64) -> Self {
         Self {
+            id,
             state: Mutex::new(State {
                 pages: VecDeque::new(),
                 nr_readers: 1,

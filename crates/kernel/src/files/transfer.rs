@@ -62,13 +62,22 @@ pub(super) fn take<P: Platform>(
 }
 
 /// A write to a pipe, which may have to wait in the middle.
-pub(super) struct Progress {
-    pub(super) buf: u64,
+pub(super) struct Progress<'a> {
+    segments: &'a [Segment],
     pub(super) count: u64,
     pub(super) done: u64,
 }
 
-impl Progress {
+impl<'a> Progress<'a> {
+    /// A write of some buffers, of which so much is done.
+    pub(super) fn new(segments: &'a [Segment], done: u64) -> Self {
+        Self {
+            segments,
+            count: segments.iter().map(|segment| segment.len).sum(),
+            done,
+        }
+    }
+
     /// Writes until everything is written, the pipe is full, or nothing can be read from the program.
     pub(super) fn fill<P: Platform>(
         &mut self,
@@ -91,7 +100,7 @@ impl Progress {
             // The page is in the pipe before anything was copied, and stays there if that fails.
             state.add_page(is_packets);
             let mut bytes = buffer(iovec::length(self.count - self.done));
-            if here.read_into(self.buf + self.done, &mut bytes).is_err() {
+            if iovec::gather(here, self.segments, self.done, &mut bytes).is_err() {
                 return Written::Fault;
             }
             self.done += bytes.len() as u64;
@@ -114,7 +123,7 @@ impl Progress {
             return None;
         }
         let mut bytes = buffer(odd);
-        if here.read_into(self.buf, &mut bytes).is_err() {
+        if iovec::gather(here, self.segments, 0, &mut bytes).is_err() {
             return Some(Written::Fault);
         }
         page.bytes.extend_from_slice(&bytes);

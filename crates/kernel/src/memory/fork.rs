@@ -46,6 +46,7 @@ where
         flush: &mut Flush,
     ) -> Result<(), Errno> {
         let to = child.inner.get_mut();
+        to.brk = inner.brk;
         for vma in inner.vmas.iter() {
             let mut copy = vma.clone();
             let is_wiped = copy.has(VmaFlags::DROPPABLE);

@@ -163,7 +163,7 @@ where
     }
 
     /// Puts a new mapping in the place of whatever is there: Linux's `mmap_region`.
-    fn map_region<C: Cpu>(
+    pub(super) fn map_region<C: Cpu>(
         &self,
         inner: &mut Inner<M, L, T>,
         cpu: &C,

@@ -8,7 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `space` | the address space, its lock, and the CPUs that run it |
-//! | `map`, `unmap`, `protect`, `remap`, `advise` | the calls: `mmap`, `munmap`, `mprotect` and `pkey_mprotect`, `mremap`, `madvise` and `mseal` |
+//! | `map`, `unmap`, `protect`, `remap`, `advise`, `brk` | the calls: `mmap`, `munmap`, `mprotect` and `pkey_mprotect`, `mremap`, `madvise` and `mseal`, `brk` |
 //! | `fork` | a child's address space, private pages shared until somebody writes |
 //! | `fault`, `bring_in`, `fault_around` | a page fault: what the thread is told, and how a page comes to be there |
 //! | `user_access`, `remote` | accesses of the kernel: for the running thread, and for somebody else |
@@ -43,6 +43,7 @@
 
 mod advise;
 mod bring_in;
+mod brk;
 mod caller;
 mod contents;
 mod fault;

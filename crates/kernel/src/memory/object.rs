@@ -28,6 +28,8 @@ pub(crate) struct Object<M: PhysMemory, L: RawMutex> {
 }
 
 struct Inner<M: PhysMemory, L: RawMutex> {
+    /// What it is known by.
+    id: u64,
     pool: Pool<M, L>,
     size: LeafSize,
     /// Whether huge pages are promised to the pages that have no frame yet.
@@ -57,6 +59,7 @@ impl<M: PhysMemory, L: RawMutex> Object<M, L> {
     /// An object without frames. With `is_reserved`, a huge page is promised for each of its pages.
     pub(super) fn new(pool: &Pool<M, L>, size: LeafSize, nr_pages: u64, is_reserved: bool) -> Self {
         let inner = Inner {
+            id: pool.new_id(),
             pool: pool.clone(),
             size,
             is_reserved,
@@ -77,6 +80,11 @@ impl<M: PhysMemory, L: RawMutex> Object<M, L> {
             inner: Arc::clone(&self.inner),
             opening: self.inner.pool.new_id(),
         }
+    }
+
+    /// A number that no other object has.
+    pub(crate) fn id(&self) -> u64 {
+        self.inner.id
     }
 
     /// Whether it is the same object, by whatever opening.

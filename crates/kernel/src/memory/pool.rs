@@ -126,7 +126,7 @@ impl<M: PhysMemory, L: RawMutex> Pool<M, L> {
     }
 
     /// A number that was not given before.
-    pub(super) fn new_id(&self) -> u64 {
+    pub(crate) fn new_id(&self) -> u64 {
         self.0.last_id.fetch_add(1, Relaxed) + 1
     }
 

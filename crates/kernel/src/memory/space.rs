@@ -23,6 +23,7 @@ use lock_api::{Mutex, RawMutex};
 use crate::abi::Errno;
 use crate::hardware::{Cpu, CpuSet, PhysAddr, PhysMemory};
 use crate::keys::SpaceKeys;
+use crate::memory::brk::Brk;
 use crate::memory::caller::Caller;
 use crate::memory::key_page::Mirror;
 use crate::memory::object::Object;
@@ -51,6 +52,8 @@ pub(super) struct Inner<M: PhysMemory, L: RawMutex, T> {
     pub(super) vmas: Vmas<Object<M, L>>,
     pub(super) tables: T,
     pub(super) mirror: Option<Mirror<M, L>>,
+    /// The heap, if the program was said to have one.
+    pub(super) brk: Option<Brk>,
 }
 
 impl<M, L, T> Space<M, L, T>
@@ -88,6 +91,7 @@ where
                 vmas: Vmas::new(),
                 tables,
                 mirror: None,
+                brk: None,
             }),
             pool,
         })

@@ -10,9 +10,10 @@
 use lock_api::RawMutex;
 use pkeys_core::KeyRegister;
 
+use crate::abi::Errno;
 use crate::hardware::{Cpu, PhysMemory, UserAccessFault};
 use crate::memory::caller::Caller;
-use crate::memory::layout::is_user_range;
+use crate::memory::layout::{is_aligned, is_user_range};
 use crate::memory::space::Space;
 use crate::memory::tables::Tables;
 use crate::mutant::{self, Mutant};
@@ -56,6 +57,32 @@ where
                 .get(done..)
                 .map_or(Ok(()), |rest| cpu.write_user(addr, rest))
         })
+    }
+
+    /// Replaces an aligned word of user memory by another, if it is as expected, and gives what it was. The space has to
+    /// be the one that the CPU runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Fault`] where the word cannot be written to.
+    pub fn exchange_user<C: Cpu>(
+        &self,
+        caller: &Caller<'_, C>,
+        addr: u64,
+        expected: u32,
+        new: u32,
+    ) -> Result<u32, Errno> {
+        if !is_user_range(addr, 4) || !is_aligned(addr, 4) {
+            return Err(Errno::Fault);
+        }
+        loop {
+            match caller.cpu.exchange_user(addr, expected, new) {
+                Ok(found) => return Ok(found),
+                Err(stop) => self
+                    .page_fault(caller, stop.fault)
+                    .map_err(|_| Errno::Fault)?,
+            };
+        }
     }
 
     /// Tries an access, and goes on behind what was done when a fault was put right.

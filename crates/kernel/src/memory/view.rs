@@ -45,26 +45,44 @@ impl<O> From<&Vma<O>> for MappingView {
     }
 }
 
-/// The lines of smaps that this library has something to say in.
-impl fmt::Display for MappingView {
+/// A mapping's line in `/proc/PID/maps`, without its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line<'a>(&'a MappingView);
+
+impl MappingView {
+    /// What begins its lines in smaps as well.
+    pub(crate) const fn line(&self) -> Line<'_> {
+        Line(self)
+    }
+}
+
+impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(mapping) = self;
         let flag = |prot, letter| {
-            if self.prot.contains(prot) {
+            if mapping.prot.contains(prot) {
                 letter
             } else {
                 '-'
             }
         };
-        writeln!(
+        write!(
             f,
             "{:08x}-{:08x} {}{}{}{} 00000000 00:00 0",
-            self.start,
-            self.end,
+            mapping.start,
+            mapping.end,
             flag(Prot::READ, 'r'),
             flag(Prot::WRITE, 'w'),
             flag(Prot::EXEC, 'x'),
-            if self.is_shared { 's' } else { 'p' },
-        )?;
+            if mapping.is_shared { 's' } else { 'p' },
+        )
+    }
+}
+
+/// The lines of smaps that this library has something to say in.
+impl fmt::Display for MappingView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.line())?;
         let kib = |bytes: u64| bytes / 1024;
         writeln!(f, "Size:           {:8} kB", kib(self.end - self.start))?;
         writeln!(f, "KernelPageSize: {:8} kB", kib(self.page_size.bytes()))?;

@@ -1,88 +1,124 @@
-//! The two knobs: what is done about a stray access, and about one to a shared page.
+//! The settings: what is done about a stray access, about one to a shared page, and for how long a pardon is.
 //!
-//! They can be turned while the system runs, and a fault handler reads them at any time, so both are in one atomic word.
+//! They can be turned while the system runs, and a fault handler reads them at any time, so all are in one atomic word.
 //! Contexts that were pardoned under an old mode keep that until they end; a new mode holds for the next fault.
+//!
+//! A mode that is off also takes part in the closed rights: see [`super::Pks::closed`].
 
 use core::fmt;
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use pkeys_core::{Excerpt, Knobs, Mode, PageState};
+use pkeys_core::{Excerpt, Knobs, Mode, PageState, Pardon, UnknownName};
 
-/// The knobs of a system.
+/// What the boot options set and a running system may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// The two knobs.
+    pub knobs: Knobs,
+    /// For how long an access is let through.
+    pub pardon: Pardon,
+}
+
+impl Settings {
+    /// Stray accesses die, accesses to shared pages are told of once a site, and a pardon is for one instruction.
+    pub const DEFAULT: Self = Self {
+        knobs: Knobs::DEFAULT,
+        pardon: Pardon::Instruction,
+    };
+
+    /// Reads a boot option: `pks=MODE` for shared pages, `pks_stray=MODE` for the others, `pks_pardon=instruction` or
+    /// `pks_pardon=context`. `None` for an option of another name.
+    #[must_use]
+    pub fn with_option(self, option: &str) -> Option<Result<Self, BadSetting>> {
+        let (name, value) = option.split_once('=')?;
+        let bad = |UnknownName {
+                       value, expected, ..
+                   }| BadSetting { value, expected };
+        let Self { knobs, pardon } = self;
+        Some(match name {
+            "pks" => value.parse().map_err(bad).map(|shared| Self {
+                knobs: Knobs { shared, ..knobs },
+                pardon,
+            }),
+            "pks_stray" => value.parse().map_err(bad).map(|stray| Self {
+                knobs: Knobs { stray, ..knobs },
+                pardon,
+            }),
+            "pks_pardon" => value
+                .parse()
+                .map_err(bad)
+                .map(|pardon| Self { knobs, pardon }),
+            _ => return None,
+        })
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// The settings of a system.
 #[derive(Debug)]
-pub struct Modes(AtomicU16);
+pub struct Modes(AtomicU32);
 
 impl Modes {
-    /// Knobs to begin with.
+    /// Settings to begin with.
     #[must_use]
-    pub const fn new(knobs: Knobs) -> Self {
-        Self(AtomicU16::new(word(knobs)))
+    pub const fn new(settings: Settings) -> Self {
+        Self(AtomicU32::new(word(settings)))
     }
 
-    /// The knobs now.
+    /// The settings now.
     #[must_use]
-    pub fn get(&self) -> Knobs {
-        let [stray, shared] = self.0.load(Ordering::Relaxed).to_le_bytes();
-        Knobs {
-            // Only modes are stored.
-            stray: Mode::from_u8(stray).unwrap_or(Mode::Strict),
-            shared: Mode::from_u8(shared).unwrap_or(Mode::Strict),
-        }
+    #[inline]
+    pub fn get(&self) -> Settings {
+        settings(self.0.load(Ordering::Relaxed))
     }
 
-    /// Turns both.
-    pub fn set(&self, knobs: Knobs) {
-        self.0.store(word(knobs), Ordering::Relaxed);
+    /// Changes all of them; gives what they were.
+    pub(super) fn swap(&self, new: Settings) -> Settings {
+        settings(self.0.swap(word(new), Ordering::Relaxed))
     }
 
     /// The mode for pages of a state.
     #[must_use]
     pub fn mode_for(&self, page: PageState) -> Mode {
-        self.get().mode_for(page)
+        self.get().knobs.mode_for(page)
     }
 }
 
-const fn word(knobs: Knobs) -> u16 {
-    u16::from_le_bytes([knobs.stray.as_u8(), knobs.shared.as_u8()])
-}
-
-/// Reads `pks=MODE` (shared pages) or `pks_stray=MODE` into knobs. `None` for an option that is neither.
-#[must_use]
-pub fn parse_option(option: &str, knobs: Knobs) -> Option<Result<Knobs, BadMode>> {
-    let (name, value) = option.split_once('=')?;
-    let set = |mode| match name {
-        "pks" => Knobs {
-            shared: mode,
-            ..knobs
+fn settings(word: u32) -> Settings {
+    let [stray, shared, pardon, _] = word.to_le_bytes();
+    // Only settings are stored.
+    let mode = |number| Mode::from_u8(number).unwrap_or(Mode::Strict);
+    Settings {
+        knobs: Knobs {
+            stray: mode(stray),
+            shared: mode(shared),
         },
-        _ => Knobs {
-            stray: mode,
-            ..knobs
-        },
-    };
-    match name {
-        "pks" | "pks_stray" => Some(Mode::parse(value).map(set).ok_or_else(|| BadMode {
-            value: Excerpt::new(value),
-        })),
-        _ => None,
+        pardon: Pardon::from_u8(pardon).unwrap_or(Pardon::Instruction),
     }
 }
 
-/// A mode that there is not.
-#[derive(Debug, Clone, Copy)]
-pub struct BadMode {
+const fn word(Settings { knobs, pardon }: Settings) -> u32 {
+    u32::from_le_bytes([knobs.stray.as_u8(), knobs.shared.as_u8(), pardon.as_u8(), 0])
+}
+
+/// A boot option with a value that it does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadSetting {
     /// What was given.
     pub value: Excerpt,
+    /// What there is.
+    pub expected: &'static str,
 }
 
-impl fmt::Display for BadMode {
+impl fmt::Display for BadSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:?} is not a mode: strict, relaxed, silent or off",
-            self.value.as_str()
-        )
+        write!(f, "{} is not one of {}", self.value, self.expected)
     }
 }
 
-impl core::error::Error for BadMode {}
+impl core::error::Error for BadSetting {}

@@ -12,7 +12,7 @@ use crate::abi::signal::{SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN};
 use crate::kernel::{Here, Kernel, Outcome};
 use crate::platform::Platform;
 use crate::signal::set::DefaultAction;
-use crate::signal::{SigAction, SigInfo, Signo};
+use crate::signal::{SigAction, SigInfo, SigSet, Signo};
 use crate::syscall;
 use crate::task::regs::{USER_CS, USER_SS};
 use crate::task::thread::{ThreadSignals, Trap};
@@ -145,11 +145,14 @@ impl<P: Platform> Kernel<P> {
         let Some(waiting) = here.running.thread.waiting.lock().take() else {
             return;
         };
+        self.timers.remove(here.tid());
+        here.running.thread.signals.lock().wanted = SigSet::EMPTY;
         regs.rax = match waiting.what {
             // Somebody has woken it before the signal came.
             WaitFor::Futex if !self.leave_futex(here.tid()) => 0,
             WaitFor::Pipe if waiting.done > 0 => waiting.done,
-            _ if action.has(SA_RESTART) => {
+            WaitFor::Time => syscall::raw(self.interrupt_sleep(here, regs, waiting.done)),
+            what if action.has(SA_RESTART) && what.is_made_again(waiting.done) => {
                 // The instruction SYSCALL is two bytes long.
                 regs.rip = regs.rip.wrapping_sub(2);
                 regs.orig_rax
@@ -164,6 +167,14 @@ impl<P: Platform> Kernel<P> {
         if regs.orig_rax == UserRegs::NO_CALL {
             // A tracer does not want it made again.
             self.leave_futex(here.tid());
+            let before = {
+                let mut own = here.running.thread.signals.lock();
+                own.wanted = SigSet::EMPTY;
+                own.before_suspend.take()
+            };
+            if let Some(mask) = before {
+                self.set_mask(here, mask);
+            }
             return None;
         }
         match self.dispatch(here, regs, waiting.done) {

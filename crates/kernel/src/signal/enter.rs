@@ -63,7 +63,8 @@ impl<P: Platform> Kernel<P> {
         }
         let (altstack, blocked, fault) = {
             let own = here.running.thread.signals.lock();
-            (own.altstack, own.blocked, own.fault)
+            let blocked = own.before_suspend.unwrap_or(own.blocked);
+            (own.altstack, blocked, own.fault)
         };
         let xstate_len = self.config.xstate.frame_len();
         let wants = action.has(SA_ONSTACK);
@@ -180,6 +181,8 @@ fn block_for_handler<P: Platform>(here: &Here<'_, P>, info: &SigInfo, action: &S
     if own.altstack.flags & SS_AUTODISARM != 0 {
         own.altstack = AltStack::NONE;
     }
+    // The frame has it.
+    own.before_suspend = None;
     own.blocked = own.blocked.or(action.mask);
     if !action.has(SA_NODEFER) {
         own.blocked = own.blocked.or(SigSet::of(info.signo)).blockable();

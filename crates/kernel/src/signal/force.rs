@@ -43,12 +43,7 @@ impl<P: Platform> Kernel<P> {
         let info = match end {
             FaultEnd::Segv(segv) => SigInfo::segv(segv, fault.addr),
             FaultEnd::Bus => SigInfo::bus(fault.addr),
-            FaultEnd::OutOfMemory => {
-                self.with_tasks(|tasks| {
-                    self.start_end(tasks, here.pid(), ExitStatus::Killed(Signo::KILL.number()));
-                });
-                return;
-            }
+            FaultEnd::OutOfMemory => return self.kill_for_memory(here),
         };
         let hidden = if is_users { 0 } else { PageFaultErrorCode::P };
         let err = fault.code.bits() | PageFaultErrorCode::U | hidden;
@@ -58,6 +53,13 @@ impl<P: Platform> Kernel<P> {
             cr2: fault.addr,
         };
         self.force(here, info);
+    }
+
+    /// There is no memory for what the running thread wants, and its process is killed.
+    pub(crate) fn kill_for_memory(&self, here: &Here<'_, P>) {
+        self.with_tasks(|tasks| {
+            self.start_end(tasks, here.pid(), ExitStatus::Killed(Signo::KILL.number()));
+        });
     }
 
     /// A general protection fault in user mode, up to the signal.

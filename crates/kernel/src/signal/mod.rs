@@ -4,10 +4,10 @@
 //! |---|---|
 //! | `set`, `info`, `action`, `altstack`, `pending` | the values |
 //! | `frame`, `xstate` | the frame on the user's stack, and the extended state in it |
-//! | `send`, `force` | to somebody; to the running thread, for what it did |
+//! | `send`, `force`, `exception` | to somebody; to the running thread, for what it did |
 //! | `deliver` | on the way to user mode: which signal, and what becomes of a call that waited |
 //! | `enter`, `sigreturn`, `restore` | into a handler, and back |
-//! | `calls` | the system calls |
+//! | `calls`, `suspend` | the system calls; those that wait for a signal |
 //!
 //! # PKRU
 //!
@@ -31,6 +31,7 @@ pub mod altstack;
 mod calls;
 mod deliver;
 mod enter;
+mod exception;
 mod force;
 pub mod frame;
 pub mod info;
@@ -39,6 +40,7 @@ mod restore;
 mod send;
 pub mod set;
 mod sigreturn;
+mod suspend;
 pub mod xstate;
 
 pub use action::SigAction;

@@ -68,11 +68,12 @@ impl<P: Platform> Kernel<P> {
             Target::Process(pid) => self.taker(tasks, pid, info.signo),
         };
         let Some(taker) = taker else { return Ok(()) };
-        let is_traced = tasks
-            .threads
-            .get(&taker)
-            .is_some_and(|entry| entry.thread.is_traced());
-        if info.signo == Signo::KILL || is_end && !is_traced {
+        let (is_traced, is_blocked) = tasks.threads.get(&taker).map_or((false, false), |entry| {
+            let blocked = entry.thread.signals.lock().blocked;
+            (entry.thread.is_traced(), blocked.contains(info.signo))
+        });
+        // One that blocks it waits for it, and nothing else comes of it.
+        if info.signo == Signo::KILL || is_end && !is_traced && !is_blocked {
             self.start_end(tasks, pid, ExitStatus::Killed(info.signo.number()));
         } else {
             tasks.nudge(&self.platform, taker);
@@ -143,7 +144,8 @@ fn is_dropped<P: Platform>(shared: &ProcessSignals, thread: &Thread<P>, signo: S
     !is_blocked && !is_seen_by_tracer && shared.actions.get(signo).ignores(signo)
 }
 
-/// Whether a thread takes a signal when it comes by.
+/// Whether a thread takes a signal when it comes by: does not block it, or waits for it.
 fn wants<P: Platform>(thread: &Thread<P>, signo: Signo) -> bool {
-    signo == Signo::KILL || !thread.signals.lock().blocked.contains(signo)
+    let own = thread.signals.lock();
+    signo == Signo::KILL || !own.blocked.contains(signo) || own.wanted.contains(signo)
 }

@@ -31,6 +31,10 @@ impl Signo {
     pub const SEGV: Self = Self(11);
     /// `SIGBUS`.
     pub const BUS: Self = Self(7);
+    /// `SIGFPE`.
+    pub const FPE: Self = Self(8);
+    /// `SIGILL`.
+    pub const ILL: Self = Self(4);
     /// `SIGTRAP`.
     pub const TRAP: Self = Self(5);
     /// `SIGPIPE`.
@@ -151,6 +155,12 @@ impl SigSet {
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// All signals that are not in it.
+    #[must_use]
+    pub const fn complement(self) -> Self {
+        Self(!self.0)
     }
 
     /// What a mask may hold of it.

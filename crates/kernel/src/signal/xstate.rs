@@ -350,6 +350,11 @@ impl Claim {
     }
 }
 
+pub(crate) fn get_u16(bytes: &[u8], offset: usize) -> u16 {
+    let chunk = bytes.get(offset..).and_then(<[u8]>::first_chunk);
+    chunk.map_or(0, |chunk| u16::from_le_bytes(*chunk))
+}
+
 pub(crate) fn get_u32(bytes: &[u8], offset: usize) -> u32 {
     let chunk = bytes.get(offset..).and_then(<[u8]>::first_chunk);
     chunk.map_or(0, |chunk| u32::from_le_bytes(*chunk))

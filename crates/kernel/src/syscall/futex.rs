@@ -6,25 +6,29 @@
 //! is enough, and a thread may wake the
 //! waiters of a word that it cannot access.
 //!
-//! There are `FUTEX_WAIT`, `FUTEX_WAKE` and `FUTEX_WAKE_OP`, whose change of a word is one step for other futex calls and
-//! two, a read and a write, for the program's own instructions on other CPUs. Other operations give `ENOSYS`, and so does a
-//! time limit that is not zero, as the library has no clock. A word is known by address space and address: waiters and wakers of different processes do
-//! not find each other.
+//! There are `FUTEX_WAIT`, `FUTEX_WAKE`, both with a set of bits, `FUTEX_REQUEUE`, `FUTEX_CMP_REQUEUE`, and `FUTEX_WAKE_OP`,
+//! whose change of a word is one step for other futex calls and two, a read and a write, for the program's own
+//! instructions on other CPUs. Other operations, those that hand on a priority, give `ENOSYS`, and so does a time limit
+//! that is not zero where there is no clock. A word is known by address space and address: waiters and wakers of different
+//! processes do not find each other.
 //!
-//! Source: Linux `kernel/futex/` (`syscalls.c`, `core.c`: `get_futex_key`, `waitwake.c`).
+//! Source: Linux `kernel/futex/` (`syscalls.c`, `core.c`: `get_futex_key`, `waitwake.c`, `requeue.c`).
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::abi::Errno;
 use crate::abi::task::{
-    FUTEX_CLOCK_REALTIME, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAKE_OP,
+    FUTEX_BITSET_MATCH_ANY, FUTEX_CLOCK_REALTIME, FUTEX_CMP_REQUEUE, FUTEX_PRIVATE_FLAG,
+    FUTEX_REQUEUE, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
 };
 use crate::kernel::{Here, Kernel};
 use crate::memory::layout::{PAGE_SIZE, is_user_range};
 use crate::platform::Platform;
 use crate::syscall::CallEnd;
+use crate::syscall::wake_op::WakeOp;
 use crate::task::wait::WaitFor;
+use crate::time::{NEVER, read_timespec};
 
 /// What a word is known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,148 +37,171 @@ struct Key {
     addr: u64,
 }
 
+/// A thread that waits for a word.
+#[derive(Debug)]
+struct Waiter {
+    key: Key,
+    tid: i32,
+    /// Whom it lets wake it: those that have one of these bits.
+    bits: u32,
+}
+
 /// Threads that wait for words, in the order in which they came.
 #[derive(Debug, Default)]
-pub(crate) struct Futexes(Vec<(Key, i32)>);
+pub(crate) struct Futexes(Vec<Waiter>);
 
 impl Futexes {
     /// Takes out so many waiters of a word, but at least one.
-    fn take(&mut self, key: Key, count: i32) -> Vec<i32> {
+    fn take(&mut self, key: Key, count: i32, bits: u32) -> Vec<i32> {
         let count = usize::try_from(count).unwrap_or(0).max(1);
         let mut taken = Vec::new();
-        self.0.retain(|(other, tid)| {
-            let is_chosen = *other == key && taken.len() < count;
+        self.0.retain(|waiter| {
+            let is_chosen = waiter.key == key && waiter.bits & bits != 0 && taken.len() < count;
             if is_chosen {
-                taken.push(*tid);
+                taken.push(waiter.tid);
             }
             !is_chosen
         });
         taken
     }
-}
 
-/// What `FUTEX_WAKE_OP` does with its second word, and what it asks of it.
-#[derive(Debug, Clone, Copy)]
-struct WakeOp {
-    op: u32,
-    argument: i32,
-    comparison: u32,
-    with: i32,
-}
-
-impl WakeOp {
-    /// Takes the last argument of the call apart.
-    const fn decode(bits: u32) -> Self {
-        // 12 bits with a sign.
-        let argument = (bits << 8).cast_signed() >> 20;
-        let is_shift = bits >> 31 != 0;
-        Self {
-            op: bits >> 28 & 7,
-            argument: if is_shift {
-                1 << (argument & 31)
-            } else {
-                argument
-            },
-            comparison: bits >> 24 & 0xF,
-            with: (bits << 20).cast_signed() >> 20,
-        }
+    /// Lets so many waiters of a word wait for another, behind those that wait for it already.
+    fn requeue(&mut self, from: Key, to: Key, count: usize) -> u64 {
+        let chosen: Vec<i32> = self
+            .0
+            .iter()
+            .filter(|waiter| waiter.key == from)
+            .map(|waiter| waiter.tid)
+            .take(count)
+            .collect();
+        let is_chosen = |waiter: &mut Waiter| chosen.contains(&waiter.tid);
+        let moved: Vec<Waiter> = self.0.extract_if(.., is_chosen).collect();
+        let moved = moved.into_iter().map(|waiter| Waiter { key: to, ..waiter });
+        self.0.extend(moved);
+        chosen.len() as u64
     }
 
-    /// Whether the operation is one instruction that writes (XCHG, XADD). The others read the word first, which brings in
-    /// a page that cannot be written to.
-    const fn is_one_write(self) -> bool {
-        self.op <= 1
+    fn has(&self, tid: i32) -> bool {
+        self.0.iter().any(|waiter| waiter.tid == tid)
     }
 
-    /// The word's new value.
-    const fn apply(self, old: u32) -> Result<u32, Errno> {
-        let argument = self.argument.cast_unsigned();
-        Ok(match self.op {
-            0 => argument,
-            1 => old.wrapping_add(argument),
-            2 => old | argument,
-            3 => old & !argument,
-            4 => old ^ argument,
-            _ => return Err(Errno::NoSystemCall),
-        })
-    }
-
-    /// Whether the word's old value is as asked for.
-    const fn compare(self, old: u32) -> Result<bool, Errno> {
-        let old = old.cast_signed();
-        Ok(match self.comparison {
-            0 => old == self.with,
-            1 => old != self.with,
-            2 => old < self.with,
-            3 => old <= self.with,
-            4 => old > self.with,
-            5 => old >= self.with,
-            _ => return Err(Errno::NoSystemCall),
-        })
+    /// Takes a thread out, and says whether it was there.
+    fn remove(&mut self, tid: i32) -> bool {
+        let before = self.0.len();
+        self.0.retain(|waiter| waiter.tid != tid);
+        self.0.len() < before
     }
 }
 
 impl<P: Platform> Kernel<P> {
     /// `long futex(uint32_t *uaddr, int futex_op, uint32_t val, const struct timespec *timeout, ...);`
     ///
-    /// `done` is 1 if the thread has waited already, and is still there to be woken unless it was.
+    /// `done` is when the waiting ends, if the thread has waited already, and is still there to be woken unless it was.
     pub(crate) fn futex(
         &self,
         here: &Here<'_, P>,
         args: [u64; 6],
         done: u64,
     ) -> Result<u64, CallEnd> {
-        let [addr, op, val, timeout, second, op_word] = args;
+        let [addr, op, val, timeout, second, last] = args;
         let op = super::word(op);
         let command = op & !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
         let is_private = op & FUTEX_PRIVATE_FLAG != 0;
-        if command == FUTEX_WAIT && timeout != 0 {
-            check_timeout(here, timeout)?;
-        }
-        if op & FUTEX_CLOCK_REALTIME != 0 {
+        let is_wait = matches!(command, FUTEX_WAIT | FUTEX_WAIT_BITSET);
+        let limit = match timeout {
+            _ if done != 0 => None,
+            timeout if is_wait && timeout != 0 => Some(read_timespec(here, timeout)?),
+            _ => None,
+        };
+        let is_realtime = op & FUTEX_CLOCK_REALTIME != 0;
+        if is_realtime && command != FUTEX_WAIT_BITSET {
             return Err(Errno::NoSystemCall.into());
         }
+        let counts = [super::int(val), super::int(timeout)];
         match command {
-            FUTEX_WAIT => self.futex_wait(here, addr, super::word(val), is_private, timeout, done),
-            FUTEX_WAKE => Ok(self.futex_wake(here, addr, super::int(val), is_private)?),
+            FUTEX_WAIT | FUTEX_WAIT_BITSET => {
+                let bits = bits_of(command, last)?;
+                let end = match (done, limit) {
+                    (0, Some(limit)) if command == FUTEX_WAIT => self.end_of(limit)?,
+                    (0, Some(time)) => self.deadline_by(is_realtime, time)?.max(1),
+                    (0, None) => NEVER,
+                    (done, _) => done,
+                };
+                let wish = Wish {
+                    addr,
+                    expected: super::word(val),
+                    is_private,
+                    bits,
+                    end,
+                };
+                self.futex_wait(here, wish, done != 0)
+            }
+            FUTEX_WAKE | FUTEX_WAKE_BITSET => {
+                let bits = bits_of(command, last)?;
+                Ok(self.futex_wake(here, addr, super::int(val), is_private, bits)?)
+            }
+            FUTEX_REQUEUE => {
+                Ok(self.futex_requeue(here, [addr, second], counts, None, is_private)?)
+            }
+            FUTEX_CMP_REQUEUE => {
+                let expected = Some(super::word(last));
+                Ok(self.futex_requeue(here, [addr, second], counts, expected, is_private)?)
+            }
             FUTEX_WAKE_OP => {
-                let counts = [super::int(val), super::int(timeout)];
-                let op = WakeOp::decode(super::word(op_word));
+                let op = WakeOp::decode(super::word(last));
                 Ok(self.futex_wake_op(here, [addr, second], counts, op, is_private)?)
             }
             _ => Err(Errno::NoSystemCall.into()),
         }
     }
 
-    fn futex_wait(
-        &self,
-        here: &Here<'_, P>,
-        addr: u64,
-        expected: u32,
-        is_private: bool,
-        timeout: u64,
-        done: u64,
-    ) -> Result<u64, CallEnd> {
+    /// When a limit ends that counts from now: 1 for one of nothing, which needs no clock.
+    fn end_of(&self, limit: u64) -> Result<u64, Errno> {
+        if limit == 0 {
+            return Ok(1);
+        }
+        Ok(self.now()?.saturating_add(limit).max(1))
+    }
+
+    fn futex_wait(&self, here: &Here<'_, P>, wish: Wish, has_waited: bool) -> Result<u64, CallEnd> {
+        let (tid, end) = (here.tid(), wish.end);
         here.running.thread.set_woken(false);
-        if done != 0 {
-            let futexes = self.futexes.lock();
-            let is_there = futexes.0.iter().any(|(_, tid)| *tid == here.tid());
-            if !is_there {
+        if has_waited {
+            self.set_deadline(tid, end);
+            let mut futexes = self.futexes.lock();
+            if !futexes.has(tid) {
+                self.timers.remove(tid);
                 return Ok(0);
             }
-            return Err(CallEnd::Wait(WaitFor::Futex, done));
+            if self.is_over(end) {
+                futexes.remove(tid);
+                self.timers.remove(tid);
+                return Err(Errno::TimedOut.into());
+            }
+            return Err(CallEnd::Wait(WaitFor::Futex, end));
         }
-        let key = key(here, addr, is_private, false)?;
+        let key = key(here, wish.addr, wish.is_private, false)?;
         // Under the lock, so that nobody changes the word and wakes nobody in between.
         let mut futexes = self.futexes.lock();
-        if here.read_u32(addr)? != expected {
+        if here.read_u32(wish.addr)? != wish.expected {
             return Err(Errno::Again.into());
         }
-        if timeout != 0 {
+        if self.is_over(end) {
             return Err(Errno::TimedOut.into());
         }
-        futexes.0.push((key, here.tid()));
-        Err(CallEnd::Wait(WaitFor::Futex, 1))
+        futexes.0.push(Waiter {
+            key,
+            tid,
+            bits: wish.bits,
+        });
+        drop(futexes);
+        self.set_deadline(tid, end);
+        Err(CallEnd::Wait(WaitFor::Futex, end))
+    }
+
+    /// Whether the end of a wait is there: 1 is always, [`NEVER`] never.
+    pub(crate) fn is_over(&self, end: u64) -> bool {
+        end == 1 || end != NEVER && self.platform.monotonic().is_some_and(|now| now >= end)
     }
 
     /// Wakes so many waiters of a word, but at least one, and gives how many.
@@ -184,10 +211,46 @@ impl<P: Platform> Kernel<P> {
         addr: u64,
         count: i32,
         is_private: bool,
+        bits: u32,
     ) -> Result<u64, Errno> {
         let key = key(here, addr, is_private, false)?;
-        let woken = self.futexes.lock().take(key, count);
+        let woken = self.futexes.lock().take(key, count, bits);
         Ok(self.wake_waiters(&woken))
+    }
+
+    /// Wakes a waiter of a word for a thread that ends. Errors are not reported.
+    pub(crate) fn wake_after_end(&self, here: &Here<'_, P>, addr: u64) {
+        let _ = self.futex_wake(here, addr, 1, false, FUTEX_BITSET_MATCH_ANY);
+    }
+
+    /// Wakes some waiters of the first word and lets some others wait for the second, if the first is as expected. Gives
+    /// how many were woken or moved.
+    fn futex_requeue(
+        &self,
+        here: &Here<'_, P>,
+        [first, second]: [u64; 2],
+        [nr_wake, nr_move]: [i32; 2],
+        expected: Option<u32>,
+        is_private: bool,
+    ) -> Result<u64, Errno> {
+        let [nr_wake, nr_move] =
+            [nr_wake, nr_move].map(|count| usize::try_from(count).map_err(|_| Errno::Invalid));
+        let (nr_wake, nr_move) = (nr_wake?, nr_move?);
+        let from = key(here, first, is_private, false)?;
+        let to = key(here, second, is_private, false)?;
+        let mut futexes = self.futexes.lock();
+        if let Some(expected) = expected
+            && here.read_u32(first)? != expected
+        {
+            return Err(Errno::Again);
+        }
+        let woken = match i32::try_from(nr_wake) {
+            Ok(1..) => futexes.take(from, super::int(nr_wake as u64), FUTEX_BITSET_MATCH_ANY),
+            _ => Vec::new(),
+        };
+        let moved = futexes.requeue(from, to, nr_move);
+        drop(futexes);
+        Ok(self.wake_waiters(&woken) + moved)
     }
 
     /// Changes the second word, wakes waiters of the first, and, if the second was as asked for, waiters of the second.
@@ -210,9 +273,9 @@ impl<P: Platform> Kernel<P> {
         let new = op.apply(old)?;
         here.write(second, &new.to_le_bytes())?;
         let is_as_asked = op.compare(old)?;
-        let mut woken = futexes.take(first, first_count);
+        let mut woken = futexes.take(first, first_count, FUTEX_BITSET_MATCH_ANY);
         if is_as_asked {
-            woken.extend(futexes.take(second_key, second_count));
+            woken.extend(futexes.take(second_key, second_count, FUTEX_BITSET_MATCH_ANY));
         }
         drop(futexes);
         Ok(self.wake_waiters(&woken))
@@ -231,10 +294,28 @@ impl<P: Platform> Kernel<P> {
 
     /// A thread waits no longer. `false` says that it did not any more: somebody has woken it.
     pub(crate) fn leave_futex(&self, tid: i32) -> bool {
-        let mut futexes = self.futexes.lock();
-        let before = futexes.0.len();
-        futexes.0.retain(|(_, other)| *other != tid);
-        futexes.0.len() < before
+        self.timers.remove(tid);
+        self.futexes.lock().remove(tid)
+    }
+}
+
+/// What `FUTEX_WAIT` is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    addr: u64,
+    expected: u32,
+    is_private: bool,
+    bits: u32,
+    /// When to give up: 1 for at once, [`NEVER`] for never.
+    end: u64,
+}
+
+/// The bits of a call that has some: none is `EINVAL`.
+const fn bits_of(command: u32, last: u64) -> Result<u32, Errno> {
+    match (command, super::word(last)) {
+        (FUTEX_WAIT | FUTEX_WAKE, _) => Ok(FUTEX_BITSET_MATCH_ANY),
+        (_, 0) => Err(Errno::Invalid),
+        (_, bits) => Ok(bits),
     }
 }
 
@@ -270,48 +351,4 @@ fn key<P: Platform>(
         space: Arc::as_ptr(space).addr(),
         addr,
     })
-}
-
-/// Lets nothing through but a time limit of zero.
-fn check_timeout<P: Platform>(here: &Here<'_, P>, timeout: u64) -> Result<(), Errno> {
-    let bytes: [u8; 16] = here.read(timeout)?;
-    let (words, _) = bytes.as_chunks::<8>();
-    let word = |at: usize| words.get(at).map_or(0, |word| i64::from_le_bytes(*word));
-    let (seconds, nanoseconds) = (word(0), word(1));
-    if seconds < 0 || !(0..1_000_000_000).contains(&nanoseconds) {
-        return Err(Errno::Invalid);
-    }
-    if seconds != 0 || nanoseconds != 0 {
-        return Err(Errno::NoSystemCall);
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::WakeOp;
-    use crate::abi::Errno;
-
-    #[test]
-    fn the_word_of_an_operation_is_taken_apart_as_linux_does() {
-        // Operation, its argument, comparison, what with; the old value, the new one, whether it was as asked for.
-        let table = [
-            (0, 5, 0, 7, 7, 5, true),
-            (1, -3, 1, 7, 7, 4, false),
-            (2, 0x10, 2, -1, 0, 0x10, false),
-            (3, 7, 3, 0, 0xFFFF_FFFF, 0xFFFF_FFF8, true),
-            (4, 1, 4, -1, 0, 1, true),
-            (8, 31, 5, 0, 0, 0x8000_0000, true),
-            (9, -1, 0, 0, 0, 0x8000_0000, true),
-        ];
-        for (op, argument, comparison, with, old, new, is_as_asked) in table {
-            let bits = |number: i32| number.cast_unsigned() & 0xFFF;
-            let word = op << 28 | comparison << 24 | bits(argument) << 12 | bits(with);
-            let op = WakeOp::decode(word);
-            assert_eq!(op.apply(old), Ok(new), "{word:#x}");
-            assert_eq!(op.compare(old), Ok(is_as_asked), "{word:#x}");
-        }
-        assert_eq!(WakeOp::decode(5 << 28).apply(0), Err(Errno::NoSystemCall));
-        assert_eq!(WakeOp::decode(6 << 24).compare(0), Err(Errno::NoSystemCall));
-    }
 }

@@ -1,8 +1,9 @@
 //! System calls: which number is which, how arguments are taken out of registers, and how a call ends.
 //!
 //! The calls themselves stand with what they are about: memory and keys in [`crate::memory`] and [`crate::keys`], signals
-//! in [`crate::signal`], threads in [`crate::task`], descriptors in `files`, tracing in `ptrace`; futexes and other
-//! processes' memory here.
+//! in [`crate::signal`], threads in [`crate::task`], descriptors in `files`, tracing in `ptrace`, clocks and sleep in
+//! `time`; futexes, other processes' memory and random bytes here. `program` has those that a program needs beside keys,
+//! memory, signals and threads, to start and to print.
 //!
 //! # Without a lock
 //!
@@ -15,8 +16,11 @@
 
 pub(crate) mod futex;
 pub(crate) mod iovec;
+mod program;
+mod random;
 pub(crate) mod remote;
 mod uaccess;
+mod wake_op;
 
 use crate::abi::{Errno, nr};
 use crate::kernel::{Here, Kernel, Outcome};
@@ -61,7 +65,7 @@ impl<P: Platform> Kernel<P> {
             nr::GETTID => Ok(u64::from(here.tid().unsigned_abs())),
             nr::SCHED_YIELD => Ok(0),
             nr::RT_SIGRETURN => Ok(self.rt_sigreturn(here, regs)),
-            nr::READ => self.read(here, int(a), b, c),
+            nr::READ => self.read(here, int(a), b, c, done),
             nr::WRITE => self.write(here, int(a), b, c, done),
             nr::OPEN => Ok(self.open(here, a, word(b))?),
             nr::LSEEK => Ok(self.lseek(here, int(a), b, word(c))?),
@@ -100,6 +104,7 @@ impl<P: Platform> Kernel<P> {
                     parent_tid: c,
                     child_tid: d,
                     tls: e,
+                    is_extended: false,
                 };
                 Ok(self.clone(here, regs, args)?)
             }
@@ -127,7 +132,7 @@ impl<P: Platform> Kernel<P> {
                 };
                 Ok(self.process_vm(here, args)?)
             }
-            nr => Ok(self.memory_call(here, nr, args)?),
+            _ => self.program_call(here, regs, done),
         }
     }
 
@@ -147,7 +152,10 @@ impl<P: Platform> Kernel<P> {
             nr::PKEY_ALLOC => space.pkey_alloc(&caller, a, b),
             nr::PKEY_FREE => space.pkey_free(&caller, int(a)),
             nr::PKEY_PAGE => space.map_key_page(&caller),
-            _ => Err(Errno::NoSystemCall),
+            nr => {
+                self.platform.no_system_call(nr);
+                Err(Errno::NoSystemCall)
+            }
         }
     }
 

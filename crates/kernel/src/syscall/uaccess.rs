@@ -45,6 +45,12 @@ impl<P: Platform> Here<'_, P> {
         Ok(u64::from_le_bytes(self.read(addr)?))
     }
 
+    /// Replaces a word, if it is as expected, in one step where the hardware has one. Gives what it was.
+    pub(crate) fn exchange(&self, addr: u64, expected: u32, new: u32) -> Result<u32, Errno> {
+        let space = &self.running.space;
+        space.exchange_user(&self.caller(), addr, expected, new)
+    }
+
     /// Reads up to a zero, which is not given. `too_long` if there is none within `max` bytes.
     pub(crate) fn read_string(
         &self,

@@ -13,24 +13,24 @@ use alloc::sync::Arc;
 use crate::abi::Errno;
 use crate::abi::signal::SIGCHLD;
 use crate::abi::task::{
-    CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_DETACHED, CLONE_FILES, CLONE_FS, CLONE_IO,
-    CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PTRACE, CLONE_SETTLS, CLONE_SIGHAND, CLONE_SYSVSEM,
-    CLONE_THREAD, CLONE_UNTRACED, CLONE_VFORK, CLONE_VM, CSIGNAL,
+    CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_CLEAR_SIGHAND, CLONE_DETACHED, CLONE_FILES,
+    CLONE_FS, CLONE_IO, CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PTRACE, CLONE_SETTLS,
+    CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_UNTRACED, CLONE_VFORK, CLONE_VM, CSIGNAL,
 };
 use crate::files::Files;
 use crate::hardware::Cpu as _;
 use crate::kernel::{Here, Kernel};
 use crate::keys::ThreadKeys;
 use crate::memory::layout::TASK_SIZE;
-use crate::platform::Platform;
+use crate::platform::{Platform, Program, SpaceOf};
 use crate::signal::AltStack;
 use crate::signal::action::Actions;
 use crate::signal::xstate::ExtendedState;
 use crate::task::UserRegs;
-use crate::task::process::Process;
+use crate::task::process::{Inherited, Process};
 use crate::task::processor::Processor;
 use crate::task::table::{ProcessEntry, Tasks};
-use crate::task::thread::{IdWords, Thread, ThreadStart};
+use crate::task::thread::{IdWords, Thread, ThreadStart, name_of};
 
 /// Every flag that is understood.
 const KNOWN: u64 = CSIGNAL
@@ -60,6 +60,8 @@ pub(crate) struct CloneArgs {
     pub(crate) parent_tid: u64,
     pub(crate) child_tid: u64,
     pub(crate) tls: u64,
+    /// Whether they are those of `clone3(2)`, which has flags that do not fit `clone`.
+    pub(crate) is_extended: bool,
 }
 
 impl CloneArgs {
@@ -77,7 +79,13 @@ impl CloneArgs {
 
     /// What can be said without looking at anything.
     fn check(&self) -> Result<(), Errno> {
-        let is_wrong = self.flags & !KNOWN != 0
+        let known = if self.is_extended {
+            KNOWN | CLONE_CLEAR_SIGHAND
+        } else {
+            KNOWN
+        };
+        let is_wrong = self.flags & !known != 0
+            || self.has(CLONE_SIGHAND) && self.has(CLONE_CLEAR_SIGHAND)
             || self.has(CLONE_THREAD) && !self.has(CLONE_SIGHAND)
             || self.has(CLONE_SIGHAND) && !self.has(CLONE_VM)
             || self.has(CLONE_SIGHAND) && !self.has(CLONE_THREAD);
@@ -98,6 +106,24 @@ impl<P: Platform> Kernel<P> {
     /// [`Errno::NoMemory`], [`Errno::Again`] if there are too many threads.
     pub fn start(&self, processor: &Processor<P>, regs: UserRegs) -> Result<i32, Errno> {
         let space = Arc::new(self.new_space(processor.cpu().has_pku())?);
+        self.start_in(space, regs, &[])
+    }
+
+    /// Makes a process without a parent that begins with a program, as [`Platform::load`] gives it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kernel::start`]; those of [`Platform::load`].
+    pub fn spawn(&self, processor: &Processor<P>, program: &Program) -> Result<i32, Errno> {
+        let (space, image) = self.load_program(processor, program)?;
+        self.start_in(
+            space,
+            UserRegs::new(image.entry, image.stack),
+            &program.path,
+        )
+    }
+
+    fn start_in(&self, space: Arc<SpaceOf<P>>, regs: UserRegs, path: &[u8]) -> Result<i32, Errno> {
         let start = ThreadStart {
             keys: ThreadKeys::new(self.config.init_pkru),
             regs,
@@ -106,11 +132,14 @@ impl<P: Platform> Kernel<P> {
             altstack: AltStack::NONE,
             fault: crate::signal::frame::LastFault::default(),
             ids: IdWords::default(),
+            name: name_of(path),
         };
         self.with_tasks(|tasks| {
             let pid = self.new_id(tasks)?;
             let files = Files::new();
-            let process = Arc::new(Process::new(pid, space, Actions::default(), files));
+            let inherited = Inherited::first(&self.config, path);
+            let actions = Actions::default();
+            let process = Arc::new(Process::new(pid, space, actions, files, inherited));
             self.add_process(tasks, Arc::clone(&process), 0, pid, 0);
             self.add_thread(tasks, Thread::new(pid, process, start));
             Ok(pid)
@@ -172,6 +201,7 @@ impl<P: Platform> Kernel<P> {
                 .save_xstate(here.processor.cpu(), xstate.area_mut());
             xstate.clone()
         };
+        let name = *thread.name.lock();
         let own = thread.signals.lock();
         let shares_memory = args.has(CLONE_VM) && !args.has(CLONE_VFORK);
         Ok(ThreadStart {
@@ -197,7 +227,9 @@ impl<P: Platform> Kernel<P> {
                 } else {
                     0
                 },
+                robust: 0,
             },
+            name,
         })
     }
 
@@ -206,15 +238,19 @@ impl<P: Platform> Kernel<P> {
         tasks: &mut Tasks<P>,
         here: &Here<'_, P>,
         pid: i32,
-        space: Arc<crate::platform::SpaceOf<P>>,
+        space: Arc<SpaceOf<P>>,
         args: &CloneArgs,
     ) -> Arc<Process<P>> {
         let parent = here.running.thread.process();
-        let actions = parent.signals.lock().actions.clone();
+        let mut actions = parent.signals.lock().actions.clone();
+        if args.has(CLONE_CLEAR_SIGHAND) {
+            actions.exec();
+        }
         let files = parent.files.lock().fork();
+        let inherited = parent.inherited.lock().clone();
         // Who makes a file shorter from here on finds the child; who did so before did not.
         space.drop_behind_ends(here.processor.cpu());
-        let process = Arc::new(Process::new(pid, space, actions, files));
+        let process = Arc::new(Process::new(pid, space, actions, files, inherited));
         let own = tasks.processes.get(&here.pid());
         let group = own.map_or(pid, |entry| entry.group);
         let (parent, exit_signal) = match own {
@@ -254,6 +290,7 @@ impl<P: Platform> Kernel<P> {
             tracer_pid: None,
             stop: None,
             is_continued: false,
+            death_signal: 0,
             process,
         };
         tasks.processes.insert(entry.process.pid(), entry);

@@ -25,10 +25,10 @@ use crate::signal::xstate::ExtendedState;
 use crate::signal::{SigInfo, Signo, Target};
 use crate::syscall::CallEnd;
 use crate::task::UserRegs;
-use crate::task::processor::Running;
+use crate::task::processor::{Processor, Running};
 use crate::task::status::ExitStatus;
 use crate::task::table::RunState;
-use crate::task::thread::{IdWords, Thread, ThreadStart};
+use crate::task::thread::{IdWords, Thread, ThreadStart, name_of};
 use crate::task::wait::WaitFor;
 
 /// The longest path, with the zero at its end: `PATH_MAX`.
@@ -52,43 +52,46 @@ impl<P: Platform> Kernel<P> {
         if path.is_empty() {
             return Err(Errno::NoEntry.into());
         }
+        let path = self.program_path(here, path);
         let mut budget = ARGUMENTS_MAX;
         let program = Program {
             path,
             argv: read_strings(here, argv, &mut budget)?,
             envp: read_strings(here, envp, &mut budget)?,
         };
-        let (space, image) = self.load_program(here, &program)?;
+        let (space, image) = self.load_program(here.processor, &program)?;
         here.running.thread.set_woken(false);
         if !self.end_other_threads(here) {
             return Err(CallEnd::Wait(WaitFor::Threads, 0));
         }
         self.become_program(here, regs, space, image);
+        let thread = &here.running.thread;
+        *thread.name.lock() = name_of(&program.path);
+        thread.process().inherited.lock().program = program.path;
         Ok(0)
     }
 
-    fn load_program(
+    /// An address space of its own with a program in it.
+    pub(super) fn load_program(
         &self,
-        here: &Here<'_, P>,
+        processor: &Processor<P>,
         program: &Program,
     ) -> Result<(Arc<SpaceOf<P>>, Image), Errno> {
-        let space = self.new_space(here.caller().cpu.has_pku())?;
+        let cpu = processor.cpu();
+        let space = self.new_space(cpu.has_pku())?;
         // A mapping that is execute-only closes its key on whoever makes it, which is not this program's. So the work is
         // done with keys of its own, which the watchdog knows nothing of, and the register is put back.
         let keys = ThreadKeys::new(self.config.init_pkru);
-        let before = here.register().map(|register| register.read());
-        let loader = Caller {
-            keys: &keys,
-            ..here.caller()
-        };
-        here.processor.set_opened(true);
+        let loader = Caller { cpu, keys: &keys };
+        let before = loader.register().map(|register| register.read());
+        processor.set_opened(true);
         let loaded = self.platform.load(&loader, &space, program);
-        if let (Some(register), Some(before)) = (here.register(), before)
+        if let (Some(register), Some(before)) = (loader.register(), before)
             && register.read() != before
         {
             register.write(before);
         }
-        here.processor.set_opened(false);
+        processor.set_opened(false);
         loaded.map(|image| (Arc::new(space), image))
     }
 
@@ -123,6 +126,7 @@ impl<P: Platform> Kernel<P> {
         space: Arc<SpaceOf<P>>,
         image: Image,
     ) {
+        self.leave_locks(here);
         let thread = self.thread_after_exec(here);
         let process = Arc::clone(thread.process());
         let old = process.space.lock().replace(Arc::clone(&space));
@@ -181,6 +185,7 @@ impl<P: Platform> Kernel<P> {
             altstack: signals.altstack,
             fault: signals.fault,
             ids: IdWords::default(),
+            name: *old.name.lock(),
         };
         let thread = Arc::new(Thread::new(here.pid(), Arc::clone(old.process()), start));
         *thread.signals.lock() = signals;

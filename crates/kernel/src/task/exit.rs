@@ -2,7 +2,7 @@
 //!
 //! A process ends with its last thread, or because somebody decides it: a call, a signal. Then its threads that are not
 //! running end at once, for there is nothing of them but what lies in the table; one that runs on another CPU ends when it
-//! next comes by ([`Platform::kick`]). With the last thread the address space goes, and the descriptors. What is left for
+//! next comes by ([`Platform::kick`]), and one that has a list of locks in its memory when it next runs (`robust`). With the last thread the address space goes, and the descriptors. What is left for
 //! the parent is the status.
 //!
 //! A child whose parent ends becomes the first process's; where there is none, nobody waits for it, and its end leaves
@@ -11,6 +11,7 @@
 //! Source: Linux `kernel/exit.c` (`do_exit`, `do_group_exit`, `exit_notify`), `kernel/signal.c` (`do_notify_parent`).
 
 use crate::abi::signal::{CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SIG_IGN, SIGCHLD};
+use crate::abi::task::FUTEX_BITSET_MATCH_ANY;
 use crate::kernel::{Here, Kernel, Outcome};
 use crate::platform::Platform;
 use crate::signal::info::Detail;
@@ -25,12 +26,13 @@ const INIT: i32 = 1;
 impl<P: Platform> Kernel<P> {
     /// `void exit(int status);`: this thread ends, and its process with the last one.
     pub(crate) fn exit_thread(&self, here: &Here<'_, P>, status: u8) -> Outcome {
+        self.leave_locks(here);
         let clear = here.running.thread.ids.lock().clear;
         let has_others = self.tasks.lock().threads_of(here.pid()).len() > 1;
         if clear != 0 && has_others {
             // Whoever joins the thread waits for this word. Its errors are not reported.
             let _ = here.write(clear, &[0; 4]);
-            let _ = self.futex_wake(here, clear, 1, true);
+            let _ = self.futex_wake(here, clear, 1, true, FUTEX_BITSET_MATCH_ANY);
         }
         self.leave(here, |kernel, tasks| {
             let last = ExitStatus::Exited(status);
@@ -41,6 +43,7 @@ impl<P: Platform> Kernel<P> {
     /// The running thread ends: with its process if there is a status, else because its process or somebody else has
     /// decided so.
     pub(crate) fn end_here(&self, here: &Here<'_, P>, status: Option<ExitStatus>) -> Outcome {
+        self.leave_locks(here);
         self.leave(here, |kernel, tasks| {
             if let Some(status) = status {
                 kernel.start_end(tasks, here.pid(), status);
@@ -78,14 +81,17 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    /// Ends a thread that is not running. One that is gets told; `false` says so.
+    /// Ends a thread that is not running. One that is gets told, and so does one that has locks to leave: it is to end on
+    /// a CPU; `false` says so.
     pub(crate) fn end_or_mark(&self, tasks: &mut Tasks<P>, tid: i32, status: ExitStatus) -> bool {
         let Some(entry) = tasks.threads.get(&tid) else {
             return true;
         };
-        if let RunState::Running(_) = entry.state {
+        let has_locks = entry.thread.ids.lock().robust != 0;
+        if has_locks || matches!(entry.state, RunState::Running(_)) {
             entry.thread.set_ending();
             tasks.nudge(&self.platform, tid);
+            tasks.resume(&self.platform, tid);
             return false;
         }
         self.leave_futex(tid);
@@ -153,7 +159,8 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    /// Gives the children of a process that has ended to the first one.
+    /// Gives the children of a process that has ended to the first one, and to those that want one a signal
+    /// (`PR_SET_PDEATHSIG`).
     fn leave_children(&self, tasks: &mut Tasks<P>, pid: i32) {
         let has_init = pid != INIT
             && tasks
@@ -161,17 +168,24 @@ impl<P: Platform> Kernel<P> {
                 .get(&INIT)
                 .is_some_and(|init| !init.is_zombie);
         let heir = if has_init { INIT } else { 0 };
+        let mut killed = alloc::vec::Vec::new();
         let children = tasks.processes.iter_mut();
         let children = children.filter(|(_, entry)| entry.parent == pid);
         let zombies: alloc::vec::Vec<i32> = children
             .filter_map(|(child, entry)| {
                 entry.parent = heir;
                 entry.exit_signal = SIGCHLD;
+                killed.extend(Signo::new(entry.death_signal).map(|signo| (*child, signo)));
                 (entry.is_zombie && entry.tracer_pid.is_none()).then_some(*child)
             })
             .collect();
         for child in zombies {
             self.tell_parent(tasks, child);
+        }
+        for (child, signo) in killed {
+            let info = SigInfo::user(signo, pid, self.config.uid);
+            // One that has ended meanwhile gets none, and a standard signal always has a place.
+            let _ = self.send(tasks, Target::Process(child), info);
         }
     }
 
@@ -189,6 +203,7 @@ impl<P: Platform> Kernel<P> {
             .map(|parent| parent.process.signals.lock().actions.get(Signo::CHLD));
         let Some(action) = parents else {
             tasks.processes.remove(&pid);
+            self.platform.ended(pid, status);
             return;
         };
         let is_ignored = exit_signal == SIGCHLD && action.handler == SIG_IGN;

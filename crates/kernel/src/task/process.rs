@@ -4,15 +4,18 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use lock_api::Mutex;
 
 use crate::files::Files;
+use crate::kernel::Config;
 use crate::platform::{Platform, SpaceOf};
 use crate::signal::action::Actions;
 use crate::signal::pending::Pending;
+use crate::task::limits::Limits;
 
 /// A process.
 pub struct Process<P: Platform> {
@@ -25,6 +28,26 @@ pub struct Process<P: Platform> {
     pub(crate) space: Mutex<P::Lock, Option<Arc<SpaceOf<P>>>>,
     pub(crate) signals: Mutex<P::Lock, Box<ProcessSignals>>,
     pub(crate) files: Mutex<P::Lock, Files<P>>,
+    pub(crate) inherited: Mutex<P::Lock, Inherited>,
+}
+
+/// What a process has of its parent and gives to its children.
+#[derive(Debug, Clone)]
+pub(crate) struct Inherited {
+    /// The path of the program that it executes; empty if it was started without one.
+    pub(crate) program: Vec<u8>,
+    /// How much it may have.
+    pub(crate) limits: Limits,
+}
+
+impl Inherited {
+    /// What a process without a parent has.
+    pub(crate) fn first(config: &Config, program: &[u8]) -> Self {
+        Self {
+            program: program.to_vec(),
+            limits: Limits::new(config),
+        }
+    }
 }
 
 /// What the threads of a process share of signals.
@@ -37,7 +60,13 @@ pub struct ProcessSignals {
 }
 
 impl<P: Platform> Process<P> {
-    pub(crate) fn new(pid: i32, space: Arc<SpaceOf<P>>, actions: Actions, files: Files<P>) -> Self {
+    pub(crate) fn new(
+        pid: i32,
+        space: Arc<SpaceOf<P>>,
+        actions: Actions,
+        files: Files<P>,
+        inherited: Inherited,
+    ) -> Self {
         let signals = ProcessSignals {
             actions,
             pending: Pending::default(),
@@ -49,6 +78,7 @@ impl<P: Platform> Process<P> {
             space: Mutex::new(Some(space)),
             signals: Mutex::new(Box::new(signals)),
             files: Mutex::new(files),
+            inherited: Mutex::new(inherited),
         }
     }
 

@@ -4,6 +4,10 @@
 //! its number and arguments in them, a signal handler starts with others than the interrupted code, a switch exchanges
 //! them.
 //!
+//! The bases of FS and GS are among them, though few calls change them: a switch, `execve(2)` and `arch_prctl(2)`. Entry code
+//! may leave them in the CPU and compare when it goes back. Where programs may change them by instructions of their own
+//! (CR4.FSGSBASE), it has to read them when it comes.
+//!
 //! Source: System V ABI for x86-64, A.2.1 (system calls); Linux `arch/x86/include/asm/user_64.h`
 //! (`struct user_regs_struct`), `arch/x86/entry/entry_64.S`.
 

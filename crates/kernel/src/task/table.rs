@@ -84,6 +84,8 @@ pub(crate) struct ProcessEntry<P: Platform> {
     pub(crate) stop: Option<GroupStop>,
     /// Whether it goes on after a stop, and nobody was told.
     pub(crate) is_continued: bool,
+    /// The signal that it gets when its parent ends; 0 for none.
+    pub(crate) death_signal: i32,
 }
 
 /// A stop of a whole process.

@@ -41,6 +41,8 @@ pub struct Thread<P: Platform> {
     pub(crate) xstate: Mutex<P::Lock, ExtendedState>,
     pub(crate) waiting: Mutex<P::Lock, Option<Waiting>>,
     pub(crate) ids: Mutex<P::Lock, IdWords>,
+    /// `PR_SET_NAME`.
+    pub(crate) name: Mutex<P::Lock, [u8; NAME_LEN]>,
 }
 
 /// What a thread has of signals.
@@ -48,6 +50,10 @@ pub struct Thread<P: Platform> {
 pub struct ThreadSignals {
     /// The mask.
     pub blocked: SigSet,
+    /// The mask from before `rt_sigsuspend(2)`, which comes back when a handler has run.
+    pub before_suspend: Option<SigSet>,
+    /// What `rt_sigtimedwait(2)` waits for, while it does.
+    pub wanted: SigSet,
     /// Signals that were sent to this very thread.
     pub pending: Pending,
     /// The alternate stack.
@@ -76,6 +82,8 @@ pub struct IdWords {
     pub set: u64,
     /// `CLONE_CHILD_CLEARTID`, `set_tid_address(2)`: to be cleared when it ends.
     pub clear: u64,
+    /// `set_robust_list(2)`: where the list of its locks begins, to be gone through when it ends; 0 if there is none.
+    pub robust: u64,
 }
 
 /// What a new thread begins with.
@@ -87,6 +95,20 @@ pub(crate) struct ThreadStart {
     pub(crate) altstack: AltStack,
     pub(crate) fault: LastFault,
     pub(crate) ids: IdWords,
+    pub(crate) name: [u8; NAME_LEN],
+}
+
+/// The bytes of a thread's name, the last of which is 0: `TASK_COMM_LEN`.
+pub(crate) const NAME_LEN: usize = 16;
+
+/// The name of a thread that executes the program at a path: its last part, as far as it fits.
+pub(crate) fn name_of(path: &[u8]) -> [u8; NAME_LEN] {
+    let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let mut name = [0; NAME_LEN];
+    for (place, byte) in name.iter_mut().take(NAME_LEN - 1).zip(last) {
+        *place = *byte;
+    }
+    name
 }
 
 impl<P: Platform> Thread<P> {
@@ -111,6 +133,7 @@ impl<P: Platform> Thread<P> {
             xstate: Mutex::new(start.xstate),
             waiting: Mutex::new(None),
             ids: Mutex::new(start.ids),
+            name: Mutex::new(start.name),
         }
     }
 

@@ -7,11 +7,13 @@
 //!
 //! A signal with a handler ends the waiting: with `EINTR`, or, with `SA_RESTART`, by moving the instruction pointer back
 //! to the system call, so that the program makes it again after the handler. A call that has done a part of its work gives
-//! the part instead.
+//! the part instead. One that waits no longer than a program wants is not made again: [`WaitFor::is_made_again`].
 //!
 //! Source: Linux `arch/x86/kernel/signal.c` (`handle_signal`, `arch_do_signal_or_restart`).
 
 use alloc::vec::Vec;
+
+use crate::time::NEVER;
 
 /// What a thread waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,26 @@ pub(crate) enum WaitFor {
     Futex,
     /// The end of the other threads, in `execve(2)`.
     Threads,
+    /// A time.
+    Time,
+    /// Something to read from a socket.
+    Socket,
+    /// Any of several files, in `poll(2)`.
+    Files,
+    /// A signal.
+    Signal,
+}
+
+impl WaitFor {
+    /// Whether a call that has come so far is made again after a handler with `SA_RESTART`: not one with a limit, and not
+    /// one that waits for the very handler.
+    pub(crate) const fn is_made_again(self, done: u64) -> bool {
+        match self {
+            Self::Child | Self::Pipe | Self::Threads => true,
+            Self::Futex | Self::Socket => done == NEVER,
+            Self::Time | Self::Files | Self::Signal => false,
+        }
+    }
 }
 
 /// A call that waits.
@@ -31,7 +53,7 @@ pub(crate) enum WaitFor {
 pub(crate) struct Waiting {
     /// What for.
     pub(crate) what: WaitFor,
-    /// What it has done so far: bytes of a long write; 1 for a futex that it waits for already.
+    /// What it has done so far: bytes of a long write; where the wait has a limit, when that ends, or [`NEVER`].
     pub(crate) done: u64,
 }
 

@@ -8,6 +8,7 @@ use super::rig::*;
 pub(crate) fn every_bad_pointer_is_efault() {
     let machine = machine(1);
     let world = World::new(&machine);
+    world.set_clock(0);
     world.ok(nr::PIPE2, &[SCRATCH, 0]);
     world.put(SCRATCH, b"/bin\0");
     let child = number(world.fork());
@@ -59,6 +60,31 @@ pub(crate) fn every_bad_pointer_is_efault() {
             (nr::PTRACE, &[0x4205, child, 1, at]),
             (nr::FUTEX, &[at & !3, 0, 5, 0]),
             (nr::FUTEX, &[good, 0, 0, at]),
+            (nr::WRITEV, &[1, at, 1]),
+            (nr::READV, &[0, at, 1]),
+            (nr::NANOSLEEP, &[at, 0]),
+            (nr::CLOCK_NANOSLEEP, &[1, 0, at, 0]),
+            (nr::CLOCK_GETTIME, &[1, at]),
+            (nr::CLOCK_GETRES, &[1, at]),
+            (nr::GETTIMEOFDAY, &[at, 0]),
+            (nr::TIME, &[at]),
+            (nr::POLL, &[at, 1, 0]),
+            (nr::FSTAT, &[1, at]),
+            (nr::STATX, &[1, SCRATCH + 8 * PAGE, 0x1000, 0xFFF, at]),
+            (nr::OPENAT, &[1, at, 0]),
+            (nr::READLINK, &[at, good, 8]),
+            (nr::SOCKETPAIR, &[1, 1, 0, at]),
+            (nr::UNAME, &[at]),
+            (nr::PRCTL, &[16, at]),
+            (nr::ARCH_PRCTL, &[0x1003, at]),
+            (nr::PRLIMIT64, &[0, 3, at, 0]),
+            (nr::PRLIMIT64, &[0, 3, 0, at]),
+            (nr::SCHED_GETAFFINITY, &[0, 8, at]),
+            (nr::GETCPU, &[at, 0]),
+            (nr::GET_ROBUST_LIST, &[0, at, good]),
+            (nr::RT_SIGSUSPEND, &[at, 8]),
+            (nr::RT_SIGTIMEDWAIT, &[at, 0, 0, 8]),
+            (nr::CLONE3, &[at, 88]),
         ];
         for (call, args) in table {
             // A word that is aligned lies in the last page that is there.
@@ -222,8 +248,10 @@ pub(crate) fn random_calls_break_nothing() {
         random % below
     };
     let calls = [
-        0, 1, 2, 3, 8, 9, 10, 11, 13, 14, 15, 17, 18, 24, 25, 28, 39, 56, 57, 59, 60, 61, 62, 77,
-        101, 110, 127, 131, 186, 200, 202, 218, 231, 234, 278, 293, 310, 311, 319, 329, 330, 331,
+        0, 1, 2, 3, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 24, 25, 28, 32, 33,
+        34, 35, 39, 44, 45, 53, 54, 56, 57, 59, 60, 61, 62, 63, 72, 77, 79, 89, 96, 101, 110, 127,
+        128, 130, 131, 157, 158, 186, 200, 201, 202, 204, 218, 228, 229, 230, 231, 234, 257, 262,
+        267, 273, 274, 278, 292, 293, 302, 309, 310, 311, 318, 319, 329, 330, 331, 332, 334, 435,
         462, 0x1000, 0x1001, 0x1002,
     ];
     let values = [
@@ -263,6 +291,12 @@ pub(crate) fn random_calls_break_nothing() {
         CODE,
         THREAD,
         0x1_0F11,
+        // F_DUPFD_CLOEXEC, ARCH_SET_FS, ARCH_GET_FS, FIOCLEX, AT_FDCWD.
+        1030,
+        0x1002,
+        0x1003,
+        0x5451,
+        number(-100),
         1 << 31,
         1 << 47,
         u64::MAX,
@@ -279,7 +313,11 @@ pub(crate) fn random_calls_break_nothing() {
         let world = World::with(&machine, config);
         world.handle(USR1, 0x0800_0000, 0);
         world.handle(SEGV, 0x4000_0000, 0);
+        world.host().random.set(Some(7));
         for step in 0..120 {
+            if round % 3 != 0 {
+                world.set_clock(step * 1000);
+            }
             let cpu = u32::try_from(next(2)).unwrap();
             let words =
                 [(); 8].map(|()| values[usize::try_from(next(values.len() as u64)).unwrap()]);

@@ -39,6 +39,10 @@ pub(crate) const USR2: i32 = 12;
 
 pub(crate) const INIT: u32 = 0x5555_5554;
 
+/// When the machine was started, in nanoseconds since 1970.
+pub(crate) const SINCE_1970: u64 = 1_700_000_000_000_000_000;
+pub(crate) const MILLISECOND: u64 = 1_000_000;
+
 thread_local! {
     static LOCKS_TAKEN: Cell<u64> = const { Cell::new(0) };
 }
@@ -90,6 +94,16 @@ pub(crate) struct Host<'m> {
     pub(crate) printed: RefCell<Vec<u8>>,
     pub(crate) programs: RefCell<Vec<Program>>,
     pub(crate) left: Cell<usize>,
+    /// The time since the start; none for a machine without a clock.
+    pub(crate) clock: Cell<Option<u64>>,
+    /// What the timer was set to last.
+    pub(crate) timer: Cell<Option<u64>>,
+    /// The byte that random ones are.
+    pub(crate) random: Cell<Option<u8>>,
+    /// Calls that there are not.
+    pub(crate) unknown: RefCell<Vec<u64>>,
+    /// Processes without a parent that have ended.
+    pub(crate) ended: RefCell<Vec<(i32, ExitStatus)>>,
     machine: &'m Machine,
 }
 
@@ -136,6 +150,37 @@ impl<'m> Platform for Host<'m> {
         self.printed.borrow_mut().extend_from_slice(bytes);
     }
 
+    fn ended(&self, pid: i32, status: ExitStatus) {
+        self.ended.borrow_mut().push((pid, status));
+    }
+
+    fn no_system_call(&self, nr: u64) {
+        self.unknown.borrow_mut().push(nr);
+    }
+
+    fn monotonic(&self) -> Option<u64> {
+        self.clock.get()
+    }
+
+    fn realtime(&self) -> Option<u64> {
+        Some(self.clock.get()? + SINCE_1970)
+    }
+
+    fn set_timer(&self, deadline: u64) {
+        self.timer.set(Some(deadline));
+    }
+
+    fn random(&self, bytes: &mut [u8]) -> bool {
+        self.random.get().is_some_and(|byte| {
+            bytes.fill(byte);
+            true
+        })
+    }
+
+    fn nr_cpus(&self) -> u32 {
+        self.machine.nr_cpus()
+    }
+
     fn leave_space(&self, _: &Self::Cpu) {
         self.left.set(self.left.get() + 1);
         let _ = self.machine;
@@ -178,6 +223,11 @@ impl<'m> World<'m> {
             printed: RefCell::default(),
             programs: RefCell::default(),
             left: Cell::new(0),
+            clock: Cell::new(None),
+            timer: Cell::new(None),
+            random: Cell::new(None),
+            unknown: RefCell::default(),
+            ended: RefCell::default(),
             machine,
         };
         let pool = Pool::new(machine.memory(), PoolSettings::default()).unwrap();
@@ -240,6 +290,16 @@ impl<'m> World<'m> {
             .deliver(&on.processor, &mut on.regs.borrow_mut())
     }
 
+    /// Another entry, whatever comes of it.
+    pub(crate) fn enter_by(
+        &self,
+        cpu: u32,
+        entry: impl FnOnce(&Kernel<Host<'m>>, &Processor<Host<'m>>, &mut UserRegs) -> Outcome,
+    ) -> Outcome {
+        let on = &self.cpus[cpu as usize];
+        entry(&self.kernel, &on.processor, &mut on.regs.borrow_mut())
+    }
+
     /// A system call, whatever comes of it.
     pub(crate) fn enter(&self, cpu: u32, nr: u64, args: &[u64]) -> Outcome {
         let on = &self.cpus[cpu as usize];
@@ -266,6 +326,33 @@ impl<'m> World<'m> {
         let result = self.call(nr, args);
         assert!(result >= 0, "call {nr} {args:x?}: {result}");
         result.cast_unsigned()
+    }
+
+    /// A system call that leaves its thread waiting.
+    pub(crate) fn blocks(&self, cpu: u32, nr: u64, args: &[u64]) {
+        assert_eq!(self.enter(cpu, nr, args), Outcome::Blocked, "call {nr}");
+    }
+
+    /// Sets the clock, and wakes whose time has come.
+    pub(crate) fn set_clock(&self, now: u64) {
+        self.host().clock.set(Some(now));
+        self.kernel.wake_expired();
+    }
+
+    pub(crate) fn put_time(&self, addr: u64, nanoseconds: u64) {
+        let second = 1000 * MILLISECOND;
+        self.put_words(addr, &[nanoseconds / second, nanoseconds % second]);
+    }
+
+    /// The time in a `struct timespec`.
+    pub(crate) fn time(&self, addr: u64) -> u64 {
+        self.word(addr) * 1000 * MILLISECOND + self.word(addr + 8)
+    }
+
+    /// Lets a thread that waited go on with its call, and gives what came of it.
+    pub(crate) fn goes_on(&self, cpu: u32, tid: i32) -> i64 {
+        self.run(cpu, tid);
+        self.regs(cpu).rax.cast_signed()
     }
 
     pub(crate) fn map(&self, cpu: u32, addr: u64, nr_pages: u64) {
