@@ -1,7 +1,8 @@
 //! Descriptors: how segments, the TSS and the gates of the interrupt table are put together.
 //!
 //! In 64-bit mode a segment is little more than a privilege level. SYSCALL and SYSRET prescribe the order: the kernel's
-//! data segment follows its code segment, the user's code segment follows the user's data segment.
+//! data segment follows its code segment, the user's code segment follows the user's data segment. Programs see the
+//! selectors of their segments, in signal frames for one, and are to find there what they find on Linux.
 //!
 //! Source: SDM Vol. 3A, 3.4.5 (segments), 6.14.1 (gates), 7.2.3 (TSS descriptor), 5.8.8 (SYSCALL).
 
@@ -10,17 +11,17 @@ pub const KERNEL_CODE: u16 = 0x08;
 /// The selector of the kernel's stack segment.
 pub const KERNEL_DATA: u16 = 0x10;
 /// The selector of user data, for level 3.
-pub const USER_DATA: u16 = 0x18 | 3;
+pub const USER_DATA: u16 = 0x28 | 3;
 /// The selector of user code, for level 3.
-pub const USER_CODE: u16 = 0x20 | 3;
+pub const USER_CODE: u16 = 0x30 | 3;
 /// The selector of the task state segment.
-pub const TSS: u16 = 0x28;
+pub const TSS: u16 = 0x38;
 
-/// The number of entries: null, the four segments, and the TSS with two.
-pub const LEN: usize = 7;
+/// The number of entries: null, the four segments, two between them that are empty, and the TSS with two.
+pub const LEN: usize = 9;
 
-/// The value of the MSR STAR that makes SYSCALL load the kernel's segments.
-pub const STAR: u64 = (KERNEL_CODE as u64) << 32 | (KERNEL_DATA as u64 | 3) << 48;
+/// The value of the MSR STAR that makes SYSCALL load the kernel's segments, and SYSRET the user's.
+pub const STAR: u64 = (KERNEL_CODE as u64) << 32 | (USER_DATA as u64 - 8) << 48;
 
 /// A global descriptor table with a TSS of `len` bytes at `tss`.
 #[must_use]
@@ -30,6 +31,8 @@ pub const fn table(tss: u64, len: u64) -> [u64; LEN] {
         0,
         0x00AF_9B00_0000_FFFF,
         0x00CF_9300_0000_FFFF,
+        0,
+        0,
         0x00CF_F300_0000_FFFF,
         0x00AF_FB00_0000_FFFF,
         low,
@@ -75,8 +78,25 @@ mod tests {
     #[test]
     fn the_tss_descriptor_holds_its_base_in_four_parts() {
         let table = table(0xFFFF_8765_4321_0FED, 104);
-        assert_eq!(table[5], 0x4300_8921_0FED_0067);
-        assert_eq!(table[6], 0xFFFF_8765);
+        assert_eq!(table[7], 0x4300_8921_0FED_0067);
+        assert_eq!(table[8], 0xFFFF_8765);
+    }
+
+    /// The user's are those of Linux: `__USER_DS` and `__USER_CS`.
+    #[test]
+    fn selectors_lead_to_their_segments() {
+        let table = table(0, 104);
+        for (selector, access) in [
+            (KERNEL_CODE, 0x9B),
+            (KERNEL_DATA, 0x93),
+            (USER_DATA, 0xF3),
+            (USER_CODE, 0xFB),
+            (TSS, 0x89),
+        ] {
+            let entry = table[usize::from(selector / 8)];
+            assert_eq!(entry >> 40 & 0xFF, access, "{selector:#x}");
+        }
+        assert_eq!((USER_DATA, USER_CODE), (0x2B, 0x33));
     }
 
     /// SYSCALL loads CS from bits 47:32 of STAR and SS from 8 above; SYSRET loads SS from bits 63:48 plus 8 and CS from

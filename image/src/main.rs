@@ -15,8 +15,8 @@
 //! | frames, page tables, heap, stacks | [`memory`] |
 //! | other CPUs, the interrupt controller, time | [`smp`] |
 //! | threads | [`sched`] |
-//! | ring 3 | [`user`] |
-//! | the protocol of supervisor keys | [`pks`] |
+//! | ring 3 | [`user`]; the program that the boot loader brought: [`program`] |
+//! | the protocol of supervisor keys | [`pkeys_kernel::pks`] |
 //! | what it shows | [`cases`] |
 //!
 //! What needs no hardware is in the library of this package, where the host's test runner reaches it.
@@ -28,9 +28,9 @@ mod cases;
 mod console;
 mod cpu;
 mod exit;
+mod keys;
 mod memory;
-mod mutant;
-mod pks;
+mod program;
 mod sched;
 mod slot;
 mod smp;
@@ -60,20 +60,27 @@ extern "sysv64" fn kernel_main(start_info: u64) -> ! {
     FIRST.install();
     let features = Features::find().unwrap_or_else(|missing| refuse(format_args!("{missing}")));
     let loaded = Loaded::read(start_info).unwrap_or_else(|bad| refuse(format_args!("{bad}")));
-    let options = loaded
-        .command_line()
+    let line = loaded.command_line();
+    let options = line
         .and_then(Options::parse)
         .unwrap_or_else(|bad| refuse(format_args!("{bad}")));
     user::access::start(features.has_smap());
     start_memory(&loaded);
     smp::apic::mask_old_controllers();
+    keys::start(options.settings);
     smp::start_this(&FIRST, &features);
     smp::time::start();
     let cpus = smp::start_others(features, options.cpus);
     if cpus < options.cpus {
         refuse(format_args!("{cpus} of {} CPUs came up", options.cpus));
     }
-    cases::start(&options);
+    if let Err(errno) = user::start(options.init_pkru) {
+        refuse(format_args!("no kernel for programs: {errno}"));
+    }
+    match options.exec {
+        Some(path) => program::start(path, &options, &loaded),
+        None => cases::start(&options),
+    }
     sched::run_idle()
 }
 

@@ -1,18 +1,25 @@
-//! A place for a function that handlers call: set by one thread, read by any handler, without a lock.
+//! Places that are set by one thread and read by anybody, handlers among them, without a lock: for a function that handlers
+//! call, and for a value that is made once.
 
-#![allow(unsafe_code, reason = "keeps a function's address in an atomic")]
+#![allow(
+    unsafe_code,
+    reason = "keeps a function's address, or a value's, in an atomic"
+)]
 
+extern crate alloc;
+
+use alloc::boxed::Box;
 use core::marker::PhantomData;
 use core::mem;
 use core::ptr;
 use core::sync::atomic::{
     AtomicPtr,
-    Ordering::{Acquire, Release},
+    Ordering::{AcqRel, Acquire, Release},
 };
 
-use crate::pks::Context;
 use crate::trap::fixup::Fault;
 use crate::trap::frame::Frame;
+use pkeys_kernel::pks::Context;
 
 /// A type of functions.
 ///
@@ -24,7 +31,7 @@ pub(crate) unsafe trait Function: Copy {}
 // SAFETY: (1) a function pointer.
 unsafe impl Function for fn() {}
 // SAFETY: (1) a function pointer.
-unsafe impl Function for fn(u64, u64) {}
+unsafe impl Function for fn([u64; 3]) {}
 // SAFETY: (1) a function pointer.
 unsafe impl Function for fn(&Frame) {}
 // SAFETY: (1) a function pointer.
@@ -58,5 +65,37 @@ impl<F: Function> Slot<F> {
         let address = self.address.load(Acquire);
         // SAFETY: `set` stored a function of this type, or null, which is `None`.
         unsafe { mem::transmute_copy::<*mut (), Option<F>>(&address) }
+    }
+}
+
+/// A value that is made once while the kernel starts, and is there from then on.
+#[derive(Debug)]
+pub(crate) struct Once<T> {
+    address: AtomicPtr<T>,
+}
+
+impl<T: Send + Sync + 'static> Once<T> {
+    /// Not made yet.
+    pub(crate) const fn new() -> Self {
+        Self {
+            address: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// Makes it.
+    ///
+    /// # Panics
+    ///
+    /// The second time.
+    pub(crate) fn set(&self, value: T) {
+        let address = Box::into_raw(Box::new(value));
+        let old = self.address.swap(address, AcqRel);
+        assert!(old.is_null(), "made once");
+    }
+
+    /// The value.
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        // SAFETY: null, or the one value that `set` has left for ever.
+        unsafe { self.address.load(Acquire).as_ref() }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Handlers of interrupts take the same locks as threads, so that an interrupt on the CPU that holds one would wait for ever;
 //! all locks that spin keep them out. Who waits for a thread sleeps, see [`crate::sched::mutex`].
+//!
+//! Who holds one may wait for other CPUs to forget what their TLBs hold. So who waits for one answers such calls, see
+//! [`crate::smp::call`].
 
 #![allow(unsafe_code, reason = "implements a lock for lock_api")]
 
@@ -14,6 +17,7 @@ use core::sync::atomic::{
 use lock_api::{GuardSend, RawMutex};
 
 use crate::cpu::interrupts;
+use crate::smp::call;
 
 /// The state of a lock.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ unsafe impl RawMutex for RawSpin {
         interrupts::push();
         while self.0.swap(true, Acquire) {
             while self.0.load(Relaxed) {
+                call::answer();
                 hint::spin_loop();
             }
         }

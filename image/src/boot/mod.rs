@@ -18,8 +18,8 @@ use crate::memory::layout::{DIRECT, LOWEST, Program, TRAMPOLINE, direct, physica
 /// The bytes of the stack that the first CPU begins on.
 const STACK_LEN: usize = 64 << 10;
 
-/// CR0.PG, CR0.WP, CR0.MP and CR0.PE.
-const CR0_SET: u32 = 1 << 31 | 1 << 16 | 1 << 1 | 1;
+/// CR0.PG, CR0.WP, CR0.NE, CR0.MP and CR0.PE.
+const CR0_SET: u32 = 1 << 31 | 1 << 16 | 1 << 5 | 1 << 1 | 1;
 /// CR0.CD, CR0.NW and CR0.EM.
 const CR0_CLEAR: u32 = 1 << 30 | 1 << 29 | 1 << 2;
 
@@ -39,8 +39,8 @@ global_asm!(
 /// The boot tables map the first GiB, so that nothing above is looked at here.
 const MAPPED: u64 = 1 << 30;
 
-/// The longest command line.
-const MAX_LINE: usize = 1024;
+/// The longest command line, with its zero byte.
+const MAX_LINE: usize = 4096;
 
 /// The most ranges and modules that are looked at.
 const MAX_ENTRIES: u64 = 64;
@@ -75,8 +75,10 @@ impl Loaded {
 
     /// The command line, up to its zero byte.
     pub(crate) fn command_line(&self) -> Result<&str, BadOption<'static>> {
-        let line = self.line.split(|&byte| byte == 0).next();
-        str::from_utf8(line.unwrap_or_default()).map_err(|_| BadOption::NotText)
+        let end = self.line.iter().position(|&byte| byte == 0);
+        let line = end.and_then(|end| self.line.get(..end));
+        let line = line.ok_or(BadOption::TooLong { max: MAX_LINE - 1 })?;
+        str::from_utf8(line).map_err(|_| BadOption::NotText)
     }
 
     /// The modules: files that came along.

@@ -9,15 +9,20 @@ use alloc::string::ToString;
 use core::hint::black_box;
 use core::ptr;
 
-use pkeys_core::{Pkey, Rights};
+use pkeys_core::{Mode, Pkey, Rights};
+use pkeys_kernel::pks::region::{Openers, Page, Region};
 
 use super::keyed::Keyed;
 use super::{Case, Outcome, case};
+use crate::keys::memory::Frames;
+use crate::keys::{self, DAX, KMAP, PKS, REGIONS};
 
 pub(super) const CASES: &[Case] = &[
     case("die-stray-write", stray_write),
     case("die-stray-read", stray_read),
     case("die-write-with-read-grant", write_with_read_grant),
+    case("die-stray-write-to-the-device", device),
+    case("die-shared-page-in-strict", shared_page),
     case("die-null", null),
     case("die-invalid-opcode", invalid_opcode),
     case("die-stack-overflow", stack_overflow),
@@ -46,6 +51,37 @@ fn write_with_read_grant() -> Outcome {
     let page = page()?;
     page.granted(Rights::ReadOnly, || page.store_without_fixup(1));
     went_through()
+}
+
+/// A store on the device by code that has nothing to do with it.
+fn device() -> Outcome {
+    let frames = Frames::allocate(1).ok_or("no frame")?;
+    let addr = frames.addr();
+    let _region = Region::new(&REGIONS, frames, DAX, Openers::Owner).map_err(|_| "no region")?;
+    scribble(addr + 0x123);
+    went_through()
+}
+
+/// A page that is shared, where the knob for such pages is strict.
+fn shared_page() -> Outcome {
+    let frames = Frames::allocate(1).ok_or("no frame")?;
+    let page = Page::containing(frames.addr());
+    let _region = Region::new(&REGIONS, frames, DAX, Openers::Anybody).map_err(|_| "no region")?;
+    let mut settings = PKS.settings();
+    settings.knobs.shared = Mode::Strict;
+    keys::set(settings);
+    let _shared = KMAP.kmap(page).map_err(|_| "not shared")?;
+    scribble(page.addr());
+    went_through()
+}
+
+/// The guilty function.
+#[inline(never)]
+fn scribble(addr: u64) {
+    // SAFETY: not sound, which is the point: the memory is somebody's, and its key stops the store.
+    unsafe {
+        core::arch::asm!("mov byte ptr [{}], 1", in(reg) addr, options(nostack, preserves_flags));
+    }
 }
 
 fn null() -> Outcome {

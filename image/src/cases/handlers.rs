@@ -14,7 +14,6 @@ use crate::cpu::pkrs::ThisCpu;
 use crate::cpu::{interrupts, per_cpu};
 use crate::memory::kernel_tables;
 use crate::memory::layout::PAGE;
-use crate::pks;
 use crate::sched::{self, ANYWHERE};
 use crate::smp::apic::Command;
 use crate::smp::{self, time};
@@ -22,6 +21,7 @@ use crate::trap::fixup::try_read;
 use crate::trap::frame::Frame;
 use crate::trap::softirq::Softirq;
 use crate::trap::{interrupt, nmi, page_fault};
+use pkeys_kernel::pks::{self, PksKey};
 
 pub(super) const CASES: &[Case] = &[
     case("handlers-run-closed", handlers_run_closed),
@@ -105,7 +105,9 @@ fn softirqs_do_not_share() -> Outcome {
     FOUND.store(0, SeqCst);
     Softirq::CASE.set(|| {
         // Not given back.
-        let _granted = pks::grant(&ThisCpu, Pkey::truncate(14), Rights::ReadWrite);
+        if let Ok(key) = PksKey::try_from(14) {
+            let _granted = pks::grant(&ThisCpu, key, Rights::ReadWrite);
+        }
         Softirq::CASE_AFTER.raise();
     });
     Softirq::CASE_AFTER.set(look);

@@ -19,8 +19,9 @@ use crate::cpu::registers::{read_cr0, write_cr0};
 use crate::cpu::{interrupts, pkru};
 use crate::memory::layout::{DIRECT, LARGE_PAGE, PAGE, to_usize};
 use crate::memory::{frames, kernel_tables};
+use crate::smp;
 use crate::trap::fixup::{Fault, try_read, try_write, try_write_msr};
-use crate::{pks, smp};
+use pkeys_kernel::pks;
 
 pub(super) const CASES: &[Case] = &[
     case("pks-every-key", every_key),
@@ -28,11 +29,13 @@ pub(super) const CASES: &[Case] = &[
     case("pks-large-page", large_page),
     case("pks-ignores-pkru", ignores_pkru),
     case("pks-upper-bits-are-refused", upper_bits_are_refused),
-    case(
-        "pks-key-change-reaches-every-cpu",
-        key_change_reaches_every_cpu,
-    ),
 ];
+
+/// Those that go by the closed rights.
+pub(super) const OF_PROTECTION: &[Case] = &[case(
+    "pks-key-change-reaches-every-cpu",
+    key_change_reaches_every_cpu,
+)];
 
 /// Every kind of the two bits.
 fn all_bits() -> impl Iterator<Item = AccessBits> {

@@ -7,8 +7,8 @@ use pkeys_core::{Pkey, Rights};
 use crate::cpu::pkrs::ThisCpu;
 use crate::memory::layout::{DIRECT, PAGE, to_usize};
 use crate::memory::{frames, kernel_tables};
-use crate::pks::{self, Granted};
 use crate::trap::fixup::{Fault, try_read, try_write};
+use pkeys_kernel::pks::{Grant, PksKey};
 
 /// A page of the direct map with a key, which it loses when dropped.
 #[derive(Debug)]
@@ -83,10 +83,11 @@ impl Keyed {
 
     /// Grants the running context rights on the key, while something runs.
     pub(super) fn granted<R>(&self, rights: Rights, run: impl FnOnce() -> R) -> R {
-        let granted: Granted = pks::grant(&ThisCpu, self.pkey, rights);
-        let result = run();
-        pks::revoke(&ThisCpu, granted);
-        result
+        let Ok(key) = PksKey::new(self.pkey) else {
+            unreachable!("rights on key 0 are not granted");
+        };
+        let _granted = Grant::new(&ThisCpu, key, rights);
+        run()
     }
 
     /// Whether reads and writes go through.

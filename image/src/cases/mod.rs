@@ -10,7 +10,10 @@ mod deaths;
 mod handlers;
 mod hardware;
 mod keyed;
+mod kmap;
+mod modes;
 mod protocol;
+mod regions;
 mod ring_3;
 mod threads;
 
@@ -18,8 +21,17 @@ use alloc::string::{String, ToString};
 
 use pkeys_image::options::{Options, nearest};
 
+use pkeys_core::Mode;
+
 use crate::exit::{Status, exit, refuse};
+use crate::keys::PKS;
+use crate::user::files::File;
 use crate::{say, sched, smp};
+
+/// The programs that cases run.
+pub(crate) fn programs() -> impl Iterator<Item = File> {
+    ring_3::programs()
+}
 
 /// `Err` says what went wrong.
 type Outcome = Result<(), String>;
@@ -35,13 +47,28 @@ const fn case(name: &'static str, run: fn() -> Outcome) -> Case {
 }
 
 /// Those that run when none is named.
-const ALL: [&[Case]; 6] = [
+const ALL: [&[Case]; 11] = [
     boot::CASES,
     threads::CASES,
     hardware::CASES,
+    hardware::OF_PROTECTION,
     protocol::CASES,
     handlers::CASES,
+    modes::CASES,
+    modes::OF_PROTECTION,
+    kmap::CASES,
+    regions::CASES,
     ring_3::CASES,
+];
+
+/// Those of which nothing can be seen while a mode is off, as nothing is protected then.
+const OF_PROTECTION: [&[Case]; 6] = [
+    hardware::OF_PROTECTION,
+    modes::OF_PROTECTION,
+    protocol::CASES,
+    handlers::CASES,
+    kmap::CASES,
+    regions::CASES,
 ];
 
 /// Fails the case unless something holds.
@@ -68,8 +95,11 @@ macro_rules! check_eq {
 }
 use check_eq;
 
-/// Runs the named case, or all, in a thread of its own.
+/// Runs the named case, or all, in a thread of its own; or only says what there is.
 pub(crate) fn start(options: &Options<'_>) {
+    if options.list {
+        list();
+    }
     let named = options.test.map(find);
     let started = sched::spawn("cases", sched::ANYWHERE, move || run(named));
     if started.is_err() {
@@ -90,12 +120,33 @@ fn find(name: &str) -> &'static Case {
     })
 }
 
+/// Says the names of all cases, and ends.
+fn list() -> ! {
+    for case in every_case() {
+        say!("case {}", case.name);
+    }
+    for case in deaths::CASES {
+        say!("case {} (ends the kernel, runs by name only)", case.name);
+    }
+    exit(Status::Pass)
+}
+
 fn run(named: Option<&'static Case>) {
-    say!("pkeys: {} CPUs", smp::count());
     let is_asked_for = |case: &&Case| named.is_none_or(|named| named.name == case.name);
-    let all = every_case().chain(deaths::CASES.iter().filter(|_| named.is_some()));
+    let shows_something = |case: &&Case| !is_any_off() || !is_of_protection(case);
+    let asked_for = || {
+        let by_name = deaths::CASES.iter().filter(|_| named.is_some());
+        every_case().chain(by_name).filter(is_asked_for)
+    };
+    let all = || asked_for().filter(shows_something);
+    let nr_cases = all().count();
+    let nr_left_out = asked_for().count() - nr_cases;
+    say!("pkeys: {} CPUs, {nr_cases} cases", smp::count());
+    if nr_left_out > 0 {
+        say!("pkeys: {nr_left_out} more are left out: a mode is off, and nothing is protected");
+    }
     let (mut passed, mut failed) = (0, 0);
-    for case in all.filter(is_asked_for) {
+    for case in all() {
         match (case.run)() {
             Ok(()) => {
                 passed += 1;
@@ -113,6 +164,16 @@ fn run(named: Option<&'static Case>) {
     } else {
         Status::Fail
     })
+}
+
+fn is_any_off() -> bool {
+    let knobs = PKS.knobs();
+    knobs.stray == Mode::Off || knobs.shared == Mode::Off
+}
+
+fn is_of_protection(case: &Case) -> bool {
+    let mut groups = OF_PROTECTION.into_iter().flatten();
+    groups.any(|other| other.name == case.name)
 }
 
 /// Runs something on a CPU, in a thread of its own, and waits for it.

@@ -14,10 +14,10 @@ use super::keyed::Keyed;
 use super::{Case, Outcome, case, check, check_eq, on_cpu};
 use crate::cpu::pkrs::{self, ThisCpu};
 use crate::cpu::{interrupts, per_cpu};
-use crate::pks::PksCpu;
 use crate::sched::{self, ANYWHERE};
 use crate::smp::{self, call, time};
 use crate::trap::fixup::try_read;
+use pkeys_kernel::pks::PksCpu;
 
 pub(super) const CASES: &[Case] = &[
     case("closed-on-every-cpu", closed_everywhere),
@@ -53,12 +53,12 @@ fn closed_everywhere() -> Outcome {
     static WRONG: AtomicU64 = AtomicU64::new(0);
     WRONG.store(0, SeqCst);
     call::on_all(
-        |_, _| {
+        |_| {
             if !is_closed() || !agrees() {
                 WRONG.fetch_or(1 << per_cpu::id(), SeqCst);
             }
         },
-        [0; 2],
+        [0; 3],
     );
     check_eq!(WRONG.load(SeqCst), 0, "CPUs that are open");
     for cpu in 0..smp::count() {

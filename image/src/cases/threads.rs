@@ -52,10 +52,13 @@ fn every_cpu_answers() -> Outcome {
     for round in 0..10 {
         ANSWERS.store(0, SeqCst);
         call::on_all(
-            |first, second| {
-                ANSWERS.fetch_add(first << (per_cpu::id() * 4) | second << 60, SeqCst);
+            |[first, second, third]| {
+                ANSWERS.fetch_add(
+                    first << (per_cpu::id() * 4) | second << 60 | third << 60,
+                    SeqCst,
+                );
             },
-            [1, 0],
+            [1, 0, 0],
         );
         let expected = cpus().fold(0, |sum, cpu| sum | 1 << (cpu * 4));
         check_eq!(ANSWERS.load(SeqCst), expected, "answers in round {round}");

@@ -9,7 +9,7 @@ use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::fmt;
 
 use pkeys_arch::Cpuid;
-use pkeys_core::x86::{CPUID_LEAF_XSAVE, CR4_PKE, CR4_PKS};
+use pkeys_core::x86::{CPUID_LEAF_XSAVE, CR4_PKE};
 
 use super::registers::{CR4_OSXSAVE, CR4_PGE, CR4_SMAP, CR4_SMEP, read_cr4, write_cr4};
 
@@ -100,11 +100,5 @@ impl Features {
     pub(crate) fn enable(&self) {
         // SAFETY: (1) `find` has seen each bit in CPUID; the CPUs of a machine are alike. (2) Nothing is switched off.
         unsafe { write_cr4(read_cr4() | self.cr4) }
-    }
-
-    /// Switches supervisor keys on, which is done when PKRS has its first value.
-    pub(crate) fn enable_supervisor_keys(&self) {
-        // SAFETY: as in `enable`: without PKS there is no value of this type.
-        unsafe { write_cr4(read_cr4() | CR4_PKS) }
     }
 }

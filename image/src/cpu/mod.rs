@@ -9,6 +9,7 @@ pub(crate) mod per_cpu;
 pub(crate) mod pkrs;
 pub(crate) mod pkru;
 pub(crate) mod port;
+pub(crate) mod random;
 pub(crate) mod registers;
 pub(crate) mod tables;
 pub(crate) mod xstate;

@@ -20,21 +20,23 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::registers::{GS_BASE, KERNEL_GS_BASE, write_msr};
 use super::tables::{Stacks, Tables};
-use crate::pks::{Context, INVALID};
 use crate::sched::Thread;
+use pkeys_kernel::pks::{Context, INVALID};
 
 /// One CPU's own data. The first fields are addressed by assembly code: see the constants below.
 #[repr(C)]
 pub(crate) struct PerCpu {
     this: Cell<*const Self>,
-    /// Where the kernel's stack of the running thread begins, for entries from user mode.
-    pub(crate) kernel_stack: Cell<u64>,
+    /// Where the stack begins on which entries from user mode leave their frame.
+    entry_stack: Cell<u64>,
     /// The user's stack pointer, for the few instructions in which there is no other place for it.
     user_stack: Cell<u64>,
-    /// Where the user's XSAVE state of the running thread goes.
+    /// Where the user's XSAVE state goes.
     pub(crate) user_state: Cell<*mut u8>,
     /// The components that XSAVE handles at entries from user mode; 0: FXSAVE is used.
     pub(crate) switched: Cell<u64>,
+    /// The stack pointer of who has gone to user mode and waits for its end.
+    run_stack: Cell<u64>,
     pks_current: Cell<*const Context>,
     pks_cached: Cell<u64>,
     pks_writes: Cell<u64>,
@@ -51,6 +53,8 @@ pub(crate) struct PerCpu {
     pub(crate) handler_depth: Cell<u32>,
     /// Another thread should run here soon.
     pub(crate) reschedule: Cell<bool>,
+    /// Another CPU has asked that the program here comes into the kernel.
+    pub(crate) kicked: Cell<bool>,
     /// The softirqs that wait, a bit each.
     pub(crate) softirqs: Cell<u32>,
     /// The thread that runs.
@@ -64,10 +68,11 @@ pub(crate) struct PerCpu {
 }
 
 /// Offsets that assembly code uses.
-pub(crate) const KERNEL_STACK: usize = offset_of!(PerCpu, kernel_stack);
+pub(crate) const ENTRY_STACK: usize = offset_of!(PerCpu, entry_stack);
 pub(crate) const USER_STACK: usize = offset_of!(PerCpu, user_stack);
 pub(crate) const USER_STATE: usize = offset_of!(PerCpu, user_state);
 pub(crate) const SWITCHED: usize = offset_of!(PerCpu, switched);
+pub(crate) const RUN_STACK: usize = offset_of!(PerCpu, run_stack);
 pub(super) const PKS_CURRENT: usize = offset_of!(PerCpu, pks_current);
 pub(super) const PKS_CACHED: usize = offset_of!(PerCpu, pks_cached);
 pub(super) const PKS_WRITES: usize = offset_of!(PerCpu, pks_writes);
@@ -82,10 +87,11 @@ impl PerCpu {
     pub(crate) const fn new(id: u32) -> Self {
         Self {
             this: Cell::new(ptr::null()),
-            kernel_stack: Cell::new(0),
+            entry_stack: Cell::new(0),
             user_stack: Cell::new(0),
             user_state: Cell::new(ptr::null_mut()),
             switched: Cell::new(0),
+            run_stack: Cell::new(0),
             pks_current: Cell::new(ptr::null()),
             pks_cached: Cell::new(INVALID),
             pks_writes: Cell::new(0),
@@ -95,6 +101,7 @@ impl PerCpu {
             irq_were_enabled: Cell::new(false),
             handler_depth: Cell::new(0),
             reschedule: Cell::new(false),
+            kicked: Cell::new(false),
             softirqs: Cell::new(0),
             thread: Cell::new(ptr::null()),
             ticks: AtomicU64::new(0),
@@ -115,10 +122,15 @@ impl PerCpu {
         self.tables.load(&self.stacks);
     }
 
-    /// Sets the stack on which entries from user mode begin.
-    pub(crate) fn set_kernel_stack(&self, top: u64) {
-        self.kernel_stack.set(top);
+    /// Sets the stack on which entries from user mode leave their frame.
+    pub(crate) fn set_entry_stack(&self, top: u64) {
+        self.entry_stack.set(top);
         self.tables.set_kernel_stack(top);
+    }
+
+    /// Where that stack begins.
+    pub(crate) fn entry_stack(&self) -> u64 {
+        self.entry_stack.get()
     }
 
     /// How often PKRS was written here.

@@ -1,6 +1,6 @@
 //! PKRS: rights to supervisor pages, one register a CPU.
 //!
-//! [`ThisCpu`] is what the protocol of [`crate::pks`] works on. Each method is about the CPU that executes it at that
+//! [`ThisCpu`] is what the protocol of [`pkeys_kernel::pks`] works on. Each method is about the CPU that executes it at that
 //! moment: a thread may be preempted after any instruction and go on elsewhere, so that each access to the CPU's data is one
 //! instruction with GS in its address.
 //!
@@ -10,30 +10,19 @@
 
 use core::arch::asm;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use pkeys_core::KeyRegister;
-use pkeys_core::x86::PKRS_MSR;
+use pkeys_core::x86::{CR4_PKS, PKRS_MSR};
 
-use super::features::Features;
 use super::per_cpu::{PKS_CACHED, PKS_CURRENT, PKS_WRITES};
-use super::registers::{read_msr, write_msr};
-use crate::pks::{self, Context, PksCpu};
-
-/// The register of a context without grants: every key but 0 closed.
-static CLOSED: AtomicU32 = AtomicU32::new(0xFFFF_FFFC);
+use super::registers::{read_cr4, read_msr, write_cr4, write_msr};
+use crate::keys;
+use pkeys_kernel::pks::kmap::Sharing;
+use pkeys_kernel::pks::{Context, INVALID, PksCpu};
 
 /// The CPU that executes the caller.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ThisCpu;
-
-/// Gives PKRS its first value on this CPU and switches the keys on, in this order: were it the other way round, there would
-/// be a moment with the keys on and no value in the register.
-pub(crate) fn start(features: &Features, context: &'static Context) {
-    ThisCpu.set_current(context);
-    pks::refresh(&ThisCpu);
-    features.enable_supervisor_keys();
-}
 
 /// RDMSR of PKRS, past the cache: for tests and reports.
 pub(crate) fn read() -> KeyRegister {
@@ -44,9 +33,9 @@ pub(crate) fn read() -> KeyRegister {
 }
 
 /// WRMSR of PKRS, past the cache: for tests of the hardware, with interrupts kept out. The cache says that it knows nothing,
-/// so that the next [`pks::refresh`] puts the register right.
+/// so that the next [`pkeys_kernel::pks::refresh`] puts the register right.
 pub(crate) fn write_uncached(value: KeyRegister) {
-    ThisCpu.set_cached(pks::INVALID);
+    ThisCpu.set_cached(INVALID);
     ThisCpu.write_pkrs(value);
 }
 
@@ -78,8 +67,19 @@ impl PksCpu for ThisCpu {
         }
     }
 
+    fn enable(&self) {
+        // SAFETY: (1) the kernel does not start on a CPU without PKS (`features`). (2) Nothing is switched off.
+        unsafe { write_cr4(read_cr4() | CR4_PKS) };
+    }
+
+    #[inline]
     fn closed(&self) -> KeyRegister {
-        KeyRegister::from_bits(CLOSED.load(Relaxed))
+        keys::PKS.closed()
+    }
+
+    #[inline]
+    fn sharing(&self) -> Sharing {
+        keys::KMAP.sharing()
     }
 
     #[inline]

@@ -20,6 +20,8 @@ pub(crate) const CR4_OSXSAVE: u64 = 1 << 18;
 pub(crate) const CR4_SMEP: u64 = 1 << 20;
 /// CR4.SMAP: no accesses of the kernel to user pages while RFLAGS.AC is clear.
 pub(crate) const CR4_SMAP: u64 = 1 << 21;
+/// DR6 without anything to tell (SDM Vol. 3B, 17.2.3).
+const DR6_CLEAR: u64 = 0xFFFF_0FF0;
 /// RFLAGS.TF: a debug exception after the next instruction.
 pub(crate) const RFLAGS_TF: u64 = 1 << 8;
 /// RFLAGS.IF: interrupts are let in.
@@ -79,6 +81,16 @@ pub(crate) fn read_cr2() -> u64 {
 pub(crate) fn write_cr2(value: u64) {
     // SAFETY: CR2 is read by page fault handlers alone, and this kernel writes it to restore it for one.
     unsafe { asm!("mov cr2, {}", in(reg) value, options(nomem, nostack, preserves_flags)) }
+}
+
+/// MOV from DR6: what the last debug exception was about. Clears it, which the processor never does.
+pub(crate) fn take_dr6() -> u64 {
+    let value;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, dr6", out(reg) value, options(nomem, nostack, preserves_flags)) }
+    // SAFETY: DR6 is read here alone; bits that are always set are set.
+    unsafe { asm!("mov dr6, {}", in(reg) DR6_CLEAR, options(nomem, nostack, preserves_flags)) }
+    value
 }
 
 /// MOV from CR3: the root of the page tables.

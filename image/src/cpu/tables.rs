@@ -28,7 +28,7 @@ const STACK_LEN: usize = 8192;
 /// The bytes of the task state segment.
 const TASK_LEN: u16 = 104;
 /// The last byte of the segments and of the interrupt table.
-const SEGMENTS_LIMIT: u16 = 8 * 7 - 1;
+const SEGMENTS_LIMIT: u16 = 8 * 9 - 1;
 const INTERRUPTS_LIMIT: u16 = 16 * 256 - 1;
 
 /// The vectors with stacks of their own; the first has entry 1 of the TSS.

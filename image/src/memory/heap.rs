@@ -1,8 +1,8 @@
 //! The heap: what `alloc` asks for.
 //!
 //! Small requests come in sizes that are powers of two, from lists of free pieces; a list that is empty cuts up another
-//! frame. Large ones are runs of frames. Frames that were cut up stay so. Handlers of interrupts may allocate, an NMI's may
-//! not.
+//! frame. Large ones are runs of frames; where no run is long enough, single frames with addresses that follow one another
+//! ([`super::patchwork`]). Frames that were cut up stay so. Handlers of interrupts may allocate, an NMI's may not.
 
 #![allow(unsafe_code, reason = "implements the global allocator")]
 
@@ -11,6 +11,7 @@ use core::ptr;
 
 use super::frames;
 use super::layout::{PAGE, direct, physical, to_usize};
+use super::patchwork;
 use crate::sync::Spin;
 
 /// The smallest piece, in bytes, as a power of two.
@@ -88,7 +89,8 @@ unsafe impl GlobalAlloc for Heap {
             Some(class) => self.0.lock().take(class),
             None => {
                 let (nr, align) = run(layout);
-                frames::allocate(nr, align).map(direct)
+                let run = frames::allocate(nr, align).map(direct);
+                run.or_else(|| patchwork::allocate(nr))
             }
         };
         at.unwrap_or(ptr::null_mut())
@@ -97,6 +99,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         match class(layout) {
             Some(class) => self.0.lock().put(class, at),
+            None if patchwork::has(at) => patchwork::free(at),
             None => frames::free(physical(at.addr() as u64), run(layout).0),
         }
     }

@@ -16,7 +16,7 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use pkeys_core::pte::{self, Level, PAGE_SIZE, PRESENT, USER};
+use pkeys_core::pte::{self, Level, PAGE_SIZE, PRESENT};
 use pkeys_core::{LeafSize, Pkey};
 
 use super::frames;
@@ -65,12 +65,7 @@ const fn index(addr: u64, level: Level) -> usize {
 /// The entry that maps an address, with its level; `None` where a table is missing on the way. The entry itself may be not
 /// present. Needs no lock.
 pub(crate) fn leaf(addr: u64) -> Option<(&'static AtomicU64, Level)> {
-    leaf_below(root(), addr)
-}
-
-/// As [`leaf`], in the tables below any root.
-pub(crate) fn leaf_below(root: u64, addr: u64) -> Option<(&'static AtomicU64, Level)> {
-    let mut table = root;
+    let mut table = root();
     let mut level = Level::Pml4;
     loop {
         let entry = entry(table, index(addr, level));
@@ -93,10 +88,8 @@ pub(crate) fn pkey(addr: u64) -> Option<Pkey> {
 }
 
 /// The entry for an address at a level, making the tables that are missing on the way and breaking up large pages.
-fn reach(root: u64, addr: u64, to: Level) -> Result<&'static AtomicU64, OutOfMemory> {
-    // In the lower half the entries on the way let user mode through; the last one decides.
-    let way = PRESENT | WRITABLE | if addr >> 63 == 0 { USER } else { 0 };
-    let mut table = root;
+fn reach(addr: u64, to: Level) -> Result<&'static AtomicU64, OutOfMemory> {
+    let mut table = root();
     let mut level = Level::Pml4;
     loop {
         let entry = entry(table, index(addr, level));
@@ -106,7 +99,7 @@ fn reach(root: u64, addr: u64, to: Level) -> Result<&'static AtomicU64, OutOfMem
         let bits = entry.load(Relaxed);
         table = if bits & PRESENT == 0 {
             let table = frames::allocate_one().ok_or(OutOfMemory)?;
-            entry.store(table | way, Release);
+            entry.store(table | PRESENT | WRITABLE, Release);
             table
         } else if pte::leaf(level, bits).is_some() {
             break_up(entry, bits)?
@@ -131,13 +124,8 @@ fn break_up(large: &AtomicU64, bits: u64) -> Result<u64, OutOfMemory> {
 
 /// Maps a page of the kernel where none was.
 pub(crate) fn map(addr: u64, phys: u64, flags: u64) -> Result<(), OutOfMemory> {
-    map_below(root(), addr, phys, flags)
-}
-
-/// As [`map`], in the tables below any root.
-pub(crate) fn map_below(root: u64, addr: u64, phys: u64, flags: u64) -> Result<(), OutOfMemory> {
     let _change = CHANGE.lock();
-    reach(root, addr, Level::PageTable)?.store(phys | flags, Release);
+    reach(addr, Level::PageTable)?.store(phys | flags, Release);
     Ok(())
 }
 
@@ -151,26 +139,45 @@ pub(crate) fn unmap(addr: u64) -> Option<u64> {
     (old & PRESENT != 0).then_some(old & ADDRESS)
 }
 
+/// Takes the mappings of some pages away on all CPUs and gives their frames back.
+pub(crate) fn unmap_and_free(start: u64, nr: usize) {
+    let entries = || (start..).step_by(to_usize(PAGE)).take(nr).filter_map(leaf);
+    for (entry, _) in entries() {
+        entry.fetch_and(!PRESENT, Relaxed);
+    }
+    crate::smp::flush(start, start + nr as u64 * PAGE);
+    for (entry, _) in entries() {
+        let frame = entry.swap(0, Relaxed) & ADDRESS;
+        if frame != 0 {
+            frames::free(frame, 1);
+        }
+    }
+}
+
 /// Gives the pages from `start` to `end`, multiples of 4 KiB in the direct map, a key.
 ///
 /// When it returns, every CPU goes by the new key. Interrupts are let in at the caller's.
 pub(crate) fn set_pkey(start: u64, end: u64, pkey: Pkey) -> Result<(), OutOfMemory> {
-    {
-        let _change = CHANGE.lock();
-        let mut at = start;
-        while at < end {
-            let is_large = at.is_multiple_of(LARGE_PAGE) && end - at >= LARGE_PAGE && is_large(at);
-            let (level, size) = if is_large {
-                (Level::PageDirectory, LeafSize::Size2M)
-            } else {
-                (Level::PageTable, LeafSize::Size4K)
-            };
-            let entry = reach(root(), at, level)?;
-            entry.store(pte::set(entry.load(Relaxed), pkey), Release);
-            at += size.bytes();
-        }
-    }
+    change_pkey(start, end, pkey)?;
     crate::smp::flush(start, end);
+    Ok(())
+}
+
+/// The same in the tables alone: CPUs may go by the old key until they are told.
+pub(crate) fn change_pkey(start: u64, end: u64, pkey: Pkey) -> Result<(), OutOfMemory> {
+    let _change = CHANGE.lock();
+    let mut at = start;
+    while at < end {
+        let is_large = at.is_multiple_of(LARGE_PAGE) && end - at >= LARGE_PAGE && is_large(at);
+        let (level, size) = if is_large {
+            (Level::PageDirectory, LeafSize::Size2M)
+        } else {
+            (Level::PageTable, LeafSize::Size4K)
+        };
+        let entry = reach(at, level)?;
+        entry.store(pte::set(entry.load(Relaxed), pkey), Release);
+        at += size.bytes();
+    }
     Ok(())
 }
 
@@ -187,7 +194,7 @@ pub(crate) fn start(memory: u64) -> Result<(), OutOfMemory> {
         entry(root, root_index(addr)).store(table | PRESENT | WRITABLE, Relaxed);
     }
     for phys in (0..memory).step_by(to_usize(LARGE_PAGE)) {
-        let entry = reach(root, DIRECT + phys, Level::PageDirectory)?;
+        let entry = reach(DIRECT + phys, Level::PageDirectory)?;
         entry.store(phys | PAGE_SIZE | DATA, Relaxed);
     }
     let program = Program::get();
@@ -224,26 +231,11 @@ pub(crate) fn share_with(other: u64) {
     }
 }
 
-/// Gives back the tables of the lower half, the frames that they map, and the root. No CPU uses them any more.
-pub(crate) fn free_lower_half(root: u64) {
-    for index in 0..root_index(DIRECT) {
-        free_below(entry(root, index).load(Relaxed), Level::Pml4);
+/// Takes the kernel's half out of such a root, which no CPU uses any more.
+pub(crate) fn withdraw_from(other: u64) {
+    for index in root_index(DIRECT)..512 {
+        entry(other, index).store(0, Relaxed);
     }
-    frames::free(root, 1);
-}
-
-/// Gives back what an entry of a level leads to. There are no large pages in the lower half.
-fn free_below(bits: u64, level: Level) {
-    if bits & PRESENT == 0 {
-        return;
-    }
-    let frame = bits & ADDRESS;
-    if let Some(lower) = level.lower() {
-        for index in 0..512 {
-            free_below(entry(frame, index).load(Relaxed), lower);
-        }
-    }
-    frames::free(frame, 1);
 }
 
 /// Makes this CPU's TLB forget a range of kernel addresses.

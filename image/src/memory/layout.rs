@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `FFFF_8000_0000_0000` | all physical memory, in order: the direct map |
 //! | `FFFF_C000_0000_0000` | stacks, with pages around them that are not mapped |
+//! | `FFFF_C060_0000_0000` | large pieces of the heap that are made of single frames |
 //! | `FFFF_D000_0000_0000` | the registers of the local APIC |
 //! | `FFFF_FFFF_8000_0000` | the kernel's program |
 //!
@@ -22,6 +23,8 @@ pub(crate) const LARGE_PAGE: u64 = 2 << 20;
 pub(crate) const DIRECT: u64 = 0xFFFF_8000_0000_0000;
 /// Where stacks are.
 pub(crate) const STACKS: u64 = 0xFFFF_C000_0000_0000;
+/// Where pieces of the heap are that are made of single frames; in the table of stacks.
+pub(crate) const PATCHWORK: u64 = STACKS + (3 << 37);
 /// Where the local APIC's registers are.
 pub(crate) const APIC: u64 = 0xFFFF_D000_0000_0000;
 /// Where the kernel's program is: at this address plus the physical one.

@@ -5,4 +5,5 @@ pub(crate) mod frames;
 mod heap;
 pub(crate) mod kernel_tables;
 pub(crate) mod layout;
+mod patchwork;
 pub(crate) mod stack;

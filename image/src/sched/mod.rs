@@ -5,8 +5,9 @@
 //! CPU is free.
 //!
 //! What is switched: the stack and the registers that a function keeps; the context of supervisor keys, which is the one of
-//! the handler if the thread was interrupted; PKRU; the base of FS and the address space. The XSAVE state is not, see
-//! [`crate::cpu::xstate`].
+//! the handler if the thread was interrupted. These are threads of the kernel. What belongs to programs (the address space,
+//! PKRU, the XSAVE state, the bases of FS and GS) stays on the CPU as it is, since only one thread a CPU, which never
+//! moves, runs programs there: see [`crate::user`].
 
 #![allow(unsafe_code, reason = "counts references to the thread that runs")]
 
@@ -16,26 +17,23 @@ pub(crate) mod mutex;
 mod queue;
 mod switch;
 mod thread;
-mod wait;
+pub(crate) mod wait;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::mem;
 use core::sync::atomic::Ordering::Relaxed;
 
-use pkeys_core::KeyRegister;
-
 use crate::cpu::interrupts;
 use crate::cpu::per_cpu::{self, PerCpu};
 use crate::memory::kernel_tables::OutOfMemory;
-use crate::pks::Context;
 use crate::smp::{self, time};
-use crate::trap::frame::Frame;
+use pkeys_kernel::pks::Context;
 use queue::QUEUE;
 use switch::switch;
-use thread::{State, Work};
+use thread::State;
 
-pub(crate) use thread::{Thread, UserPart};
+pub(crate) use thread::Thread;
 
 /// Every CPU.
 pub(crate) const ANYWHERE: u64 = u64::MAX;
@@ -93,36 +91,7 @@ pub(crate) fn spawn(
     affinity: u64,
     work: impl FnOnce() + Send + 'static,
 ) -> Result<Arc<Thread>, OutOfMemory> {
-    start(Thread::new(
-        name,
-        affinity,
-        None,
-        KeyRegister::LINUX_INIT,
-        Work::Kernel(Box::new(work)),
-    )?)
-}
-
-/// Starts a thread that goes on in user mode.
-///
-/// # Errors
-///
-/// As [`spawn`].
-pub(crate) fn spawn_user(
-    name: &'static str,
-    user: UserPart,
-    pkru: KeyRegister,
-    frame: Frame,
-) -> Result<Arc<Thread>, OutOfMemory> {
-    start(Thread::new(
-        name,
-        ANYWHERE,
-        Some(user),
-        pkru,
-        Work::User(frame),
-    )?)
-}
-
-fn start(thread: Arc<Thread>) -> Result<Arc<Thread>, OutOfMemory> {
+    let thread = Thread::new(name, affinity, Box::new(work))?;
     bury();
     let free = QUEUE.lock().push(Arc::clone(&thread));
     notify(free);

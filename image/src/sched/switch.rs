@@ -14,31 +14,25 @@ use alloc::sync::Arc;
 use core::arch::global_asm;
 use core::mem;
 use core::ptr;
-use core::sync::atomic::Ordering::Relaxed;
 
 use super::queue::QUEUE;
-use super::thread::{State, Work};
+use super::thread::State;
 use super::{Thread, current, exit};
 use crate::cpu::per_cpu::{self, PerCpu};
 use crate::cpu::pkrs::ThisCpu;
-use crate::cpu::registers::{FS_BASE, read_cr3, write_cr3, write_msr};
-use crate::cpu::{interrupts, pkru};
 use crate::memory::layout::to_usize;
 use crate::memory::stack::Stack;
-use crate::pks::{self, PksCpu};
 use crate::smp;
-use crate::trap::frame::Frame;
+use pkeys_kernel::pks::{self, PksCpu};
 
 global_asm!(
     include_str!("switch.s"),
     thread_main = sym thread_main,
-    FRAME_LEN = const size_of::<Frame>(),
 );
 
 unsafe extern "sysv64" {
     fn switch_stacks(save: *mut u64, load: u64);
     fn thread_start() -> !;
-    fn enter_user(frame: *const Frame, top: u64) -> !;
 }
 
 /// The stack of a thread that has not begun: its first switch returns to `thread_start`.
@@ -65,7 +59,7 @@ pub(super) fn switch(state: State) {
     let raw = cpu.thread.get();
     // SAFETY: the CPU's own count of the thread that runs, which ends here.
     let this = unsafe { Arc::from_raw(raw) };
-    let is_idle = this.stack_top() == 0;
+    let is_idle = this.is_idle();
     let stays = state == State::Ready || state == State::Parked && this.token.replace(false);
     if stays && !is_idle {
         // Where it may no longer run here, somebody else has to hear of it.
@@ -111,20 +105,6 @@ fn change(cpu: &PerCpu, this: &Thread, next: Arc<Thread>) {
     // SAFETY: the thread's own context, or that of a handler on its stack, which is there as long as it does not run.
     let context = unsafe { &*next.current.get() };
     pks::switch_to(&ThisCpu, context);
-    this.pkru.set(pkru::read());
-    pkru::load(next.pkru.get());
-    cpu.set_kernel_stack(next.stack_top());
-    let root = next.root();
-    if root != read_cr3() {
-        // SAFETY: (1) every address space has the kernel's half.
-        unsafe { write_cr3(root) };
-    }
-    if let Some(user) = &next.user {
-        cpu.user_state.set(user.state.as_ptr());
-        // SAFETY: (1) every CPU with long mode has it, and programs give canonical addresses, which is checked. (2) The kernel
-        // does not use FS.
-        unsafe { write_msr(FS_BASE, user.fs_base.load(Relaxed)) };
-    }
     // SAFETY: the scheduler's lock is held, so that `next` runs nowhere, and its stack pointer was saved here or made by
     // `first_frame`.
     unsafe { switch_stacks(this.saved.as_ptr(), next.saved.get()) };
@@ -135,18 +115,8 @@ extern "sysv64" fn thread_main() -> ! {
     per_cpu::this().irq_were_enabled.set(true);
     // SAFETY: held by the thread that switched to this one, which left it to it.
     unsafe { QUEUE.force_unlock() };
-    match current().and_then(|me| me.work.take()) {
-        Some(Work::Kernel(work)) => work(),
-        Some(Work::User(frame)) => go_to_user(&frame),
-        None => {}
+    if let Some(work) = current().and_then(|me| me.work.take()) {
+        work();
     }
     exit()
-}
-
-/// Leaves the kernel for the first time.
-fn go_to_user(frame: &Frame) -> ! {
-    interrupts::disable();
-    let top = per_cpu::this().kernel_stack.get();
-    // SAFETY: interrupts are kept out, and what is on this stack is not used any more.
-    unsafe { enter_user(frame, top) }
 }

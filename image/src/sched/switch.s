@@ -27,18 +27,3 @@ thread_start:
   xor ebp, ebp
   call {thread_main}
   ud2
-
-// enter_user(frame: *const Frame in RDI, top: u64 in RSI): puts a frame at the top of the thread's kernel stack, as an entry
-// from user mode would, and returns to user mode through it. Interrupts are kept out. The frame is on the same stack, further
-// down, perhaps by less than its length: so it is copied from its end, and the stack pointer stays below it meanwhile.
-.global enter_user
-enter_user:
-  lea rax, [rsi - {FRAME_LEN}]
-  lea rsi, [rdi + {FRAME_LEN} - 8]
-  lea rdi, [rax + {FRAME_LEN} - 8]
-  mov ecx, {FRAME_LEN} / 8
-  std
-  rep movsq
-  cld
-  mov rsp, rax
-  jmp return_to_user

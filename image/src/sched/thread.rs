@@ -16,15 +16,10 @@ use core::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 
-use pkeys_core::KeyRegister;
-
 use super::wait::WaitQueue;
-use crate::cpu::xstate::Area;
-use crate::memory::kernel_tables::{self, OutOfMemory};
+use crate::memory::kernel_tables::OutOfMemory;
 use crate::memory::stack::Stack;
-use crate::pks::Context;
-use crate::trap::frame::Frame;
-use crate::user::space::Space;
+use pkeys_kernel::pks::Context;
 
 /// Whether a thread can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,17 +30,6 @@ pub(super) enum State {
     Parked,
     /// It has ended.
     Dead,
-}
-
-/// The user's part of a thread.
-#[derive(Debug)]
-pub(crate) struct UserPart {
-    /// Where its XSAVE state goes while it is in the kernel.
-    pub(crate) state: Area,
-    /// Its address space, which lives as long as the thread: longer than the thread runs.
-    pub(crate) space: Arc<Space>,
-    /// The base of FS.
-    pub(crate) fs_base: AtomicU64,
 }
 
 /// A thread.
@@ -64,23 +48,16 @@ pub(crate) struct Thread {
     pub(super) saved: Cell<u64>,
     /// The context that was current: the thread's own, or that of a handler on its stack.
     pub(super) current: Cell<*const Context>,
-    pub(super) pkru: Cell<KeyRegister>,
     pub(super) state: Cell<State>,
     /// It was unparked before it parked.
     pub(super) token: Cell<bool>,
     // Its own.
     is_done: AtomicBool,
     done: WaitQueue,
-    pub(crate) user: Option<UserPart>,
 }
 
 /// What a thread runs.
-pub(super) enum Work {
-    /// A function of the kernel.
-    Kernel(Box<dyn FnOnce() + Send>),
-    /// A program, from these registers on.
-    User(Frame),
-}
+pub(super) type Work = Box<dyn FnOnce() + Send>;
 
 impl core::fmt::Debug for Thread {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -101,42 +78,22 @@ impl Thread {
     pub(super) fn new(
         name: &'static str,
         affinity: u64,
-        user: Option<UserPart>,
-        pkru: KeyRegister,
         work: Work,
     ) -> Result<Arc<Self>, OutOfMemory> {
         let stack = Stack::new()?;
         let saved = super::switch::first_frame(&stack);
-        Ok(Self::shared(
-            name,
-            Some(stack),
-            affinity,
-            user,
-            pkru,
-            saved,
-            Some(work),
-        ))
+        Ok(Self::shared(name, Some(stack), affinity, saved, Some(work)))
     }
 
     /// The thread that runs on the stack which a CPU began with.
     pub(super) fn idle(cpu: u32) -> Arc<Self> {
-        Self::shared(
-            "idle",
-            None,
-            1 << cpu,
-            None,
-            KeyRegister::LINUX_INIT,
-            0,
-            None,
-        )
+        Self::shared("idle", None, 1 << cpu, 0, None)
     }
 
     fn shared(
         name: &'static str,
         stack: Option<Stack>,
         affinity: u64,
-        user: Option<UserPart>,
-        pkru: KeyRegister,
         saved: u64,
         work: Option<Work>,
     ) -> Arc<Self> {
@@ -149,12 +106,10 @@ impl Thread {
             work: Cell::new(work),
             saved: Cell::new(saved),
             current: Cell::new(ptr::null()),
-            pkru: Cell::new(pkru),
             state: Cell::new(State::Ready),
             token: Cell::new(false),
             is_done: AtomicBool::new(false),
             done: WaitQueue::new(),
-            user,
         });
         thread.current.set(&raw const thread.context);
         thread
@@ -170,16 +125,9 @@ impl Thread {
         self.name
     }
 
-    /// Where its kernel stack begins; 0 for one that runs on the stack that its CPU began with.
-    pub(crate) fn stack_top(&self) -> u64 {
-        self.stack.as_ref().map_or(0, Stack::top)
-    }
-
-    /// The root of the page tables that it runs with.
-    pub(super) fn root(&self) -> u64 {
-        self.user
-            .as_ref()
-            .map_or_else(kernel_tables::root, |user| user.space.root())
+    /// Whether it runs on the stack that its CPU began with, when there is nothing else to run.
+    pub(super) fn is_idle(&self) -> bool {
+        self.stack.is_none()
     }
 
     /// Says that it is at its end.

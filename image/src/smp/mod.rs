@@ -20,7 +20,8 @@ use core::sync::atomic::{
 };
 
 use crate::cpu::per_cpu::PerCpu;
-use crate::cpu::{features::Features, interrupts, pkrs, xstate};
+use crate::cpu::pkrs::ThisCpu;
+use crate::cpu::{features::Features, interrupts, xstate};
 use crate::memory::kernel_tables;
 use crate::memory::layout::{TRAMPOLINE, direct, physical};
 use crate::memory::stack::Stack;
@@ -29,6 +30,7 @@ use crate::trap::interrupt::RESCHEDULE;
 use crate::{sched, user};
 use apic::Command;
 use pkeys_image::options::MAX_CPUS;
+use pkeys_kernel::pks;
 
 /// How long the other CPUs may take to arrive, in microseconds.
 const PATIENCE_US: u64 = 3_000_000;
@@ -81,9 +83,9 @@ fn introduce(cpu: &'static PerCpu) {
 /// What each CPU does for itself once it has its data and the kernel's page tables: switches on what it has.
 pub(crate) fn start_this(cpu: &'static PerCpu, features: &Features) {
     features.enable();
-    cpu.switched.set(u64::from(xstate::start(features)));
-    user::start_cpu();
-    pkrs::start(features, sched::adopt(cpu));
+    xstate::start(cpu, features);
+    user::start_cpu(cpu);
+    pks::start_cpu(&ThisCpu, sched::adopt(cpu));
     apic::start();
     cpu.apic_id.set(apic::id());
     introduce(cpu);
@@ -170,7 +172,10 @@ extern "sysv64" fn secondary_main(id: u32) -> ! {
 
 /// Makes the TLBs of all CPUs forget a range of kernel addresses.
 pub(crate) fn flush(start: u64, end: u64) {
-    call::on_all(kernel_tables::flush_here, [start, end]);
+    call::on_all(
+        |[start, end, _]| kernel_tables::flush_here(start, end),
+        [start, end, 0],
+    );
 }
 
 /// Asks a CPU to look for another thread to run.

@@ -1,12 +1,15 @@
-//! Time: how fast the counters of the CPU run.
+//! Time: how fast the counters of the CPU run, and what day it is.
 //!
 //! Neither the time-stamp counter nor the timer of the local APIC says how fast it is. Both are measured once against the old
-//! timer chip, whose 1193182 Hz are the same in every PC.
+//! timer chip, whose 1193182 Hz are the same in every PC. The day and the second are read from the battery-backed clock,
+//! once.
 
-#![allow(unsafe_code, reason = "ports of the timer chip")]
+#![allow(unsafe_code, reason = "ports of the timer chip and of the clock")]
 
 use core::hint;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use pkeys_image::calendar::{self, Reading};
 
 use super::apic;
 use crate::cpu::{port, registers};
@@ -22,11 +25,18 @@ const SAMPLES: usize = 4;
 const GATE: u16 = 0x61;
 const COUNTER: u16 = 0x42;
 const MODE: u16 = 0x43;
+/// The battery-backed clock: which of its registers, and what is in it.
+const CLOCK_INDEX: u16 = 0x70;
+const CLOCK_DATA: u16 = 0x71;
+/// How often the clock is read until two readings agree.
+const MAX_READINGS: usize = 1000;
 /// The third counter, both bytes, one shot.
 const ONE_SHOT: u8 = 0b1011_0000;
 
 static TSC_PER_MS: AtomicU64 = AtomicU64::new(1_000_000);
 static COUNTS_PER_MS: AtomicU32 = AtomicU32::new(1000);
+/// The time of 1970 at which the time-stamp counter was 0, in nanoseconds.
+static START_NS: AtomicU64 = AtomicU64::new(0);
 
 /// Measures, once.
 pub(crate) fn start() {
@@ -36,6 +46,30 @@ pub(crate) fn start() {
     let counts = samples.iter().map(|sample| sample.1).min().unwrap_or(1);
     TSC_PER_MS.store(per_ms(ticks), Relaxed);
     COUNTS_PER_MS.store(u32::try_from(per_ms(counts)).unwrap_or(u32::MAX), Relaxed);
+    let now_ns = read_clock() * 1_000_000_000;
+    START_NS.store(now_ns.saturating_sub(self::now_ns()), Relaxed);
+}
+
+/// The battery-backed clock, in seconds since 1970; 0 where there is none.
+fn read_clock() -> u64 {
+    let read = || {
+        calendar::REGISTERS.map(|register| {
+            // SAFETY: (1) chooses a register of the clock; bit 7, NMIs by this old way, stays clear as it was.
+            unsafe { port::write_u8(CLOCK_INDEX, register) };
+            // SAFETY: (1) reading a register of the clock that has no side effects.
+            unsafe { port::read_u8(CLOCK_DATA) }
+        })
+    };
+    // It changes while it is read: two equal readings are from one second.
+    let mut last = read();
+    for _ in 0..MAX_READINGS {
+        let next = read();
+        if next == last {
+            return Reading(next).seconds().unwrap_or(0);
+        }
+        last = next;
+    }
+    0
 }
 
 /// How far the time-stamp counter and the local timer get while the chip counts one sample.
@@ -65,9 +99,19 @@ fn sample() -> (u64, u64) {
 
 /// Microseconds since the machine was started.
 pub(crate) fn now_us() -> u64 {
+    now_ns() / 1000
+}
+
+/// Nanoseconds since the machine was started.
+pub(crate) fn now_ns() -> u64 {
     let per_ms = TSC_PER_MS.load(Relaxed);
     let ticks = registers::read_tsc();
-    ticks / per_ms * 1000 + ticks % per_ms * 1000 / per_ms
+    ticks / per_ms * 1_000_000 + ticks % per_ms * 1_000_000 / per_ms
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn unix_ns() -> u64 {
+    START_NS.load(Relaxed) + now_ns()
 }
 
 /// Waits, doing nothing else.

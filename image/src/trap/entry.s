@@ -3,10 +3,11 @@
 // Every way in ends with the same frame on the stack (trap/frame.rs): all general registers, the vector, the error code, and
 // what IRETQ takes. Names in braces are filled in by trap/mod.rs.
 //
-// From user mode: the frame is at the top of the thread's kernel stack. GS is exchanged; the user's flags that would change
-// how the kernel works are cleared; the user's XSAVE state goes to the thread's area, before compiled code uses a vector
-// register. From the kernel: the frame is below the interrupted code's stack pointer (the kernel has no red zone), and the
-// legacy part of the state, x87 and SSE, follows on the stack.
+// From user mode: the frame is at the top of the CPU's entry stack. GS is exchanged; the user's flags that would change how
+// the kernel works are cleared; the user's XSAVE state goes to the CPU's area, before compiled code uses a vector register.
+// Then run_user returns to who called it, on another stack: what user mode does is, to the kernel, one call. From the
+// kernel: the frame is below the interrupted code's stack pointer (the kernel has no red zone), and the legacy part of the
+// state, x87 and SSE, follows on the stack.
 
 .text
 
@@ -82,7 +83,7 @@ exception_entry:
   swapgs
   // Falls through.
 
-// With the frame on the kernel stack and the kernel's GS: from user mode.
+// With the frame on the entry stack and the kernel's GS: from user mode. The frame's address is what run_user returns.
 user_entered:
   mov rcx, gs:[{USER_STATE}]
   mov rax, gs:[{SWITCHED}]
@@ -97,14 +98,28 @@ user_entered:
   push {MXCSR}
   ldmxcsr [rsp]
   add rsp, 8
-  mov rdi, rsp
-  xor ebp, ebp
-  call {exception_main}
-  // Falls through.
+  mov rax, rsp
+  mov rsp, gs:[{RUN_STACK}]
+  pop r15
+  pop r14
+  pop r13
+  pop r12
+  pop rbp
+  pop rbx
+  ret
 
-// With the frame on the stack: to user mode. Interrupts are kept out.
-.global return_to_user
-return_to_user:
+// run_user(frame: *mut Frame in RDI) -> *mut Frame: to user mode with the registers of the frame, which is at the top of the
+// entry stack; returns when the program comes back into the kernel, with the frame that it leaves. Interrupts are kept out,
+// at the call and at the return. From the change of RSP to IRETQ what lies below the frame is free for handlers.
+.global run_user
+run_user:
+  push rbx
+  push rbp
+  push r12
+  push r13
+  push r14
+  push r15
+  mov gs:[{RUN_STACK}], rsp
   mov rcx, gs:[{USER_STATE}]
   mov rax, gs:[{SWITCHED}]
   xor edx, edx
@@ -115,13 +130,15 @@ return_to_user:
 1:
   fxrstor64 [rcx]
 2:
+  mov rsp, rdi
   swapgs
   POP_REGISTERS
 .global user_iret
 user_iret:
   iretq
 
-// The IRETQ above faults in the kernel, but with the user's GS, when what it shall load is no user code.
+// The IRETQ above would fault in the kernel, but with the user's GS. It is given nothing that it refuses; should it
+// nevertheless, that is reported as a defect of the kernel.
 kernel_entered:
   lea rax, [rip + user_iret]
   cmp [rsp + {RIP}], rax
@@ -146,7 +163,7 @@ kernel_entered:
 syscall_entry:
   swapgs
   mov gs:[{USER_STACK}], rsp
-  mov rsp, gs:[{KERNEL_STACK}]
+  mov rsp, gs:[{ENTRY_STACK}]
   push {USER_DATA}
   push gs:[{USER_STACK}]
   push r11
@@ -163,7 +180,7 @@ syscall_entry:
 //
 // The own stack holds one frame: a second NMI would overwrite it, and NMIs come again after the first IRETQ, for which a page
 // fault in the handler suffices. So an NMI's frame moves on to the stack of what it interrupted: the kernel's, below its
-// stack pointer, or, where the stack pointer is the user's, the thread's kernel stack, which is empty then.
+// stack pointer, or, where the stack pointer is the user's, the CPU's entry stack, on which nothing is needed then.
 .align 16
 own_stack_entry:
   PUSH_REGISTERS
@@ -178,7 +195,7 @@ own_stack_entry:
 1:
   cmp qword ptr [rsp + {VECTOR}], {NMI}
   jne 3f
-  mov rdi, gs:[{KERNEL_STACK}]
+  mov rdi, gs:[{ENTRY_STACK}]
   test byte ptr [rsp + {CS}], 3
   jnz 2f
   mov rax, [rsp + {RSP}]

@@ -39,13 +39,23 @@ unsafe extern "C" {
     static __fixups_end: Fixup;
 }
 
-/// Goes on behind the faulting instruction if it has a fixup: with the fault in RAX and RDX.
-pub(super) fn apply(frame: &mut Frame, fault: Fault) -> bool {
+/// The fixup of the faulting instruction.
+fn find(frame: &Frame) -> Option<&'static Fixup> {
     let start = &raw const __fixups_start;
     let len = ((&raw const __fixups_end).addr() - start.addr()) / size_of::<Fixup>();
     // SAFETY: the linker script puts the table between the two symbols; it is never written.
     let table = unsafe { core::slice::from_raw_parts(start, len) };
-    let Some(fixup) = table.iter().find(|fixup| fixup.instruction == frame.rip) else {
+    table.iter().find(|fixup| fixup.instruction == frame.rip)
+}
+
+/// Whether the faulting instruction has a fixup.
+pub(super) fn has(frame: &Frame) -> bool {
+    find(frame).is_some()
+}
+
+/// Goes on behind the faulting instruction if it has a fixup: with the fault in RAX and RDX.
+pub(super) fn apply(frame: &mut Frame, fault: Fault) -> bool {
+    let Some(fixup) = find(frame) else {
         return false;
     };
     frame.rip = fixup.resume;

@@ -2,10 +2,6 @@
 
 use core::fmt;
 
-use pkeys_image::descriptors::{USER_CODE, USER_DATA};
-
-use crate::cpu::registers::RFLAGS_IF;
-
 /// All general registers, from the lowest address up. The return loads them, changed or not.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,25 +31,6 @@ pub(crate) struct Frame {
     pub(crate) rflags: u64,
     pub(crate) rsp: u64,
     pub(crate) ss: u64,
-}
-
-impl Frame {
-    /// User code that begins at an address with this stack.
-    pub(crate) fn user(rip: u64, rsp: u64) -> Self {
-        Self {
-            rip,
-            cs: u64::from(USER_CODE),
-            rflags: RFLAGS_IF | 2,
-            rsp,
-            ss: u64::from(USER_DATA),
-            ..Self::default()
-        }
-    }
-
-    /// Whether user mode was interrupted.
-    pub(crate) fn is_user(&self) -> bool {
-        self.cs & 3 != 0
-    }
 }
 
 /// Four registers a line.

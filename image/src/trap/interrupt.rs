@@ -9,7 +9,7 @@ use super::frame::Frame;
 use super::softirq;
 use crate::cpu::per_cpu;
 use crate::cpu::registers::RFLAGS_IF;
-use crate::{sched, smp};
+use crate::{sched, smp, user};
 
 /// The local timer.
 pub(crate) const TIMER: u8 = 0x40;
@@ -17,6 +17,8 @@ pub(crate) const TIMER: u8 = 0x40;
 pub(crate) const RESCHEDULE: u8 = 0x41;
 /// Another CPU has a function for this one to call.
 pub(crate) const CALL: u8 = 0x42;
+/// Another CPU has something for the program that runs on this one: a signal.
+pub(crate) const KICK: u8 = 0x43;
 /// The local APIC's answer to an interrupt that went away. It is not acknowledged.
 pub(crate) const SPURIOUS: u8 = 0xFF;
 
@@ -32,8 +34,10 @@ pub(super) fn handle(frame: &Frame) {
         TIMER => {
             per_cpu::count(&cpu.ticks);
             sched::tick();
+            user::ready::tick();
         }
         RESCHEDULE => cpu.reschedule.set(true),
+        KICK => cpu.kicked.set(true),
         CALL => smp::call::answer(),
         SPURIOUS => {}
         _ => {

@@ -1,4 +1,4 @@
-//! Page faults.
+//! Page faults of the kernel.
 
 use pkeys_core::PageFaultErrorCode;
 
@@ -6,9 +6,9 @@ use super::fixup::{self, Fault};
 use super::frame::Frame;
 use super::report;
 use crate::cpu::registers;
-use crate::pks::Context;
+use crate::keys;
 use crate::slot::Slot;
-use crate::user;
+use pkeys_kernel::pks::{self, Context};
 
 /// Judges a fault of a supervisor key: takes the fault and the context that it happened in, and says whether the access is
 /// to be tried again.
@@ -34,14 +34,15 @@ pub(super) fn handle(frame: &mut Frame, interrupted: &Context) {
         addr: registers::read_cr2(),
         code: PageFaultErrorCode::from_bits(code),
     };
-    if frame.is_user() {
-        user::page_fault(fault);
+    let is_judged = fault.code.has_pkey_bit() && !fixup::has(frame);
+    let is_settled = is_judged
+        && (key_fault(frame, fault, interrupted) || keys::fault::handle(frame, fault, interrupted));
+    if is_settled {
         return;
     }
+    // Whatever else it is, nobody goes on with the flags of a step.
+    pks::call_off(interrupted, frame);
     if fixup::apply(frame, fault) {
-        return;
-    }
-    if fault.code.has_pkey_bit() && key_fault(frame, fault, interrupted) {
         return;
     }
     report::page_fault(frame, fault, interrupted)

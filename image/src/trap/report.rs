@@ -1,7 +1,5 @@
 //! What is said when the kernel stops: what happened, where, and what the registers were.
 
-#![allow(unsafe_code, reason = "the address of an instruction")]
-
 use core::fmt;
 
 use pkeys_core::{PageFaultErrorCode, Privilege};
@@ -13,13 +11,9 @@ use crate::cpu::registers::halves;
 use crate::cpu::{per_cpu, pkrs};
 use crate::exit::{Status, exit};
 use crate::memory::kernel_tables;
-use crate::pks::{Context, PksCpu};
-use crate::{console, say, sched, user};
-
-unsafe extern "C" {
-    /// The return to user mode: an exception there is the program's.
-    static user_iret: u8;
-}
+use crate::{console, say, sched};
+use pkeys_kernel::pks::region::Page;
+use pkeys_kernel::pks::{Context, PksCpu, Report};
 
 /// The vector of general protection faults.
 const GENERAL_PROTECTION: u64 = 13;
@@ -58,11 +52,8 @@ fn name(vector: u64) -> &'static str {
         .unwrap_or(&"exception")
 }
 
-/// An exception that nobody handles: the end of the program, or of the kernel.
-pub(super) fn exception(frame: &mut Frame, interrupted: &Context) {
-    if frame.is_user() || frame.rip == (&raw const user_iret).addr() as u64 {
-        return user::exception(frame);
-    }
+/// An exception of the kernel that nobody handles: its end.
+pub(crate) fn exception(frame: &mut Frame, interrupted: &Context) {
     let [code, _] = halves(frame.code);
     let fault = Fault {
         addr: 0,
@@ -85,12 +76,18 @@ pub(super) fn exception(frame: &mut Frame, interrupted: &Context) {
 
 /// A page fault of the kernel that nobody forgives.
 pub(super) fn page_fault(frame: &Frame, fault: Fault, interrupted: &Context) -> ! {
-    let page = Page::at(fault);
+    let page = KeyOf::at(fault);
     die(
         frame,
         interrupted,
         format_args!("page fault at {:#x}: {}{page}", fault.addr, fault.code),
     )
+}
+
+/// A stray access that the modes stop.
+pub(crate) fn stray(frame: &Frame, interrupted: &Context, report: &Report) -> ! {
+    let page = Page::containing(report.fault.addr).addr();
+    die(frame, interrupted, format_args!("{report}; page {page:#x}"))
 }
 
 /// Reports and ends.
@@ -115,12 +112,12 @@ fn die(frame: &Frame, interrupted: &Context, what: fmt::Arguments<'_>) -> ! {
 }
 
 /// What a fault of a key says beyond its error code: the key that the tables have now, and whose page it is.
-struct Page {
+struct KeyOf {
     code: PageFaultErrorCode,
     addr: u64,
 }
 
-impl Page {
+impl KeyOf {
     fn at(fault: Fault) -> Self {
         Self {
             code: fault.code,
@@ -129,7 +126,7 @@ impl Page {
     }
 }
 
-impl fmt::Display for Page {
+impl fmt::Display for KeyOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.code.has_pkey_bit() {
             return Ok(());

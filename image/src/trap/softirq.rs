@@ -5,8 +5,8 @@
 
 use crate::cpu::pkrs::ThisCpu;
 use crate::cpu::{interrupts, per_cpu};
-use crate::pks::{self, Context, PksCpu};
 use crate::slot::Slot;
+use pkeys_kernel::pks::{self, Context, PksCpu};
 
 /// How many kinds there are.
 const KINDS: usize = 4;
@@ -22,6 +22,9 @@ impl Softirq {
     pub(crate) const CASE: Self = Self(0);
     /// Another one, which runs after it.
     pub(crate) const CASE_AFTER: Self = Self(1);
+
+    /// Prints what fault handlers have left to be told.
+    pub(crate) const TELL: Self = Self(2);
 
     /// Sets what it does.
     pub(crate) fn set(self, function: fn()) {

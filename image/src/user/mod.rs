@@ -1,33 +1,85 @@
-//! Ring 3: how programs get into the kernel, and what they find there.
+//! Ring 3: programs, run by `pkeys-kernel` on this machine.
+//!
+//! The library has processes, threads, address spaces, signals and system calls, and knows no hardware and no scheduler;
+//! here is what it asks for ([`platform`]), and the loop that lets programs run ([`runner`]).
+//!
+//! | question | file |
+//! |---|---|
+//! | how a program is let run, and how it comes back | [`enter`] |
+//! | which program runs on this CPU now, and what is done when it comes back | [`runner`] |
+//! | which threads of programs wait for a CPU | [`ready`] |
+//! | frames, page tables, TLBs and registers, as the library sees them | [`memory`], [`tables`], [`cpu`] |
+//! | copies from and to a program's memory | [`access`] |
+//! | where programs come from | [`files`], [`load`] |
+//! | how the kernel starts one and learns of its end | [`process`] |
+//!
+//! # One thread a CPU
+//!
+//! A thread of a program has no stack in the kernel: a system call runs to its end on the CPU that made it, and one that has
+//! to wait is made once more later. So each CPU has one thread of the kernel that runs programs, which never moves to
+//! another CPU and takes one program's thread after the other ([`runner`]). To it, user mode is a function that returns what
+//! the program came back with ([`enter::enter`]). It is a thread like any other: it is preempted, in the midst of a system
+//! call too, for as long as no spin lock is held; others then find the address space, PKRU and the state of the program as
+//! they are, and leave them so. Only the runner of a CPU calls the library with that CPU's
+//! [`Processor`](pkeys_kernel::Processor).
 
 #![allow(unsafe_code, reason = "sets the registers that SYSCALL goes by")]
 
 pub(crate) mod access;
-pub(crate) mod program;
-pub(crate) mod space;
+mod cpu;
+mod enter;
+pub(crate) mod files;
+mod load;
+mod memory;
+mod platform;
+pub(crate) mod process;
+pub(crate) mod ready;
+mod runner;
+mod tables;
 
-use pkeys_core::AccessBits;
 use pkeys_image::descriptors;
+use pkeys_kernel::abi::Errno;
+use pkeys_kernel::keys::InitPkru;
+use pkeys_kernel::memory::{Pool, PoolSettings};
+use pkeys_kernel::{Config, Kernel};
 
+use crate::cpu::per_cpu::PerCpu;
 use crate::cpu::registers::{
     EFER, EFER_SCE, LSTAR, RFLAGS_AC, RFLAGS_DF, RFLAGS_IF, RFLAGS_NT, RFLAGS_TF, SFMASK, STAR,
     read_msr, write_msr,
 };
-use crate::cpu::{interrupts, pkru};
-use crate::sched;
-use crate::trap::fixup::Fault;
-use crate::trap::frame::Frame;
-use program::{Event, LOG};
+use crate::cpu::xstate;
+use crate::memory::frames;
+use crate::memory::layout::{LARGE_PAGE, PAGE, to_usize};
+use crate::memory::stack::Stack;
+use crate::slot::Once;
+use crate::{sched, smp};
+use memory::DirectMap;
+use platform::Machine;
 
 /// The flags that SYSCALL clears: those that would change how the kernel works.
 const CLEARED: u64 = RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_NT | RFLAGS_AC;
+
+/// Of the memory that is free at the start, one part in so many is set aside for huge pages.
+const HUGE_SHARE: usize = 8;
+/// The most huge pages that are set aside.
+const MAX_HUGE: usize = 16;
+
+/// The library's kernel.
+static KERNEL: Once<Kernel<Machine>> = Once::new();
 
 unsafe extern "C" {
     static syscall_entry: u8;
 }
 
-/// Has SYSCALL go to the kernel's entry, on this CPU.
-pub(crate) fn start_cpu() {
+/// Prepares this CPU for programs: gives it the stack on which they enter the kernel, and has SYSCALL go there.
+pub(crate) fn start_cpu(cpu: &PerCpu) {
+    let Ok(stack) = Stack::new() else {
+        panic!("no memory for the stack of entries from user mode");
+    };
+    cpu.set_entry_stack(stack.top());
+    // The CPU's own, for ever.
+    core::mem::forget(stack);
     let entry = (&raw const syscall_entry).addr() as u64;
     for (msr, value) in [(STAR, descriptors::STAR), (LSTAR, entry), (SFMASK, CLEARED)] {
         // SAFETY: (1) every CPU with long mode has them. (2) They matter to SYSCALL alone, which is off yet.
@@ -39,71 +91,42 @@ pub(crate) fn start_cpu() {
     unsafe { write_msr(EFER, efer | EFER_SCE) };
 }
 
-/// Linux's numbers of errors.
-const EFAULT: u64 = 14;
-const ENOSYS: u64 = 38;
-
-/// The calls of the case programs.
-const LOG_VALUE: u64 = 1;
-/// The kernel adds one to the word at RDI, or answers EFAULT.
-const INCREMENT: u64 = 2;
-const YIELD: u64 = 24;
-const EXIT: u64 = 60;
-
-/// A system call. Interrupts are kept out at entry and at return, and let in between.
-pub(crate) fn syscall(frame: &mut Frame) {
-    interrupts::enable();
-    match frame.rax {
-        LOG_VALUE => {
-            LOG.lock().push(Event::Value(frame.rdi));
-            frame.rax = 0;
-        }
-        INCREMENT => frame.rax = increment(frame.rdi),
-        YIELD => {
-            sched::yield_now();
-            frame.rax = 0;
-        }
-        EXIT => sched::exit(),
-        _ => frame.rax = ENOSYS.wrapping_neg(),
+/// Makes the library's kernel, and a runner for each CPU.
+///
+/// # Errors
+///
+/// [`Errno::NoMemory`].
+pub(crate) fn start(init_pkru: InitPkru) -> Result<(), Errno> {
+    let nr_free = frames::nr_free();
+    let per_huge = to_usize(LARGE_PAGE / PAGE);
+    let settings = PoolSettings {
+        nr_2m: (nr_free / HUGE_SHARE / per_huge).min(MAX_HUGE),
+        nr_1g: 0,
+        commit_limit_bytes: nr_free as u64 * PAGE,
+    };
+    memory::reserve();
+    let pool = Pool::new(DirectMap, settings)?;
+    let config = Config {
+        init_pkru,
+        xstate: xstate::config(),
+        ..Config::default()
+    };
+    KERNEL.set(Kernel::new(Machine, pool, config)?);
+    for cpu in 0..smp::count() {
+        let runner = sched::spawn("programs", 1 << cpu, || runner::run());
+        ready::add_runner(runner.map_err(|_| Errno::NoMemory)?);
     }
-    interrupts::disable();
+    Ok(())
 }
 
-/// Adds one to a word of the program's memory, as the program could itself.
-fn increment(addr: u64) -> u64 {
-    let mut word = [0; 8];
-    let result = access::read(addr, &mut word);
-    let next = u64::from_le_bytes(word).wrapping_add(1);
-    match result.and_then(|()| access::write(addr, &next.to_le_bytes())) {
-        Ok(()) => 0,
-        Err(stopped) => {
-            if let access::Stopped::Fault { fault, .. } = stopped {
-                LOG.lock().push(Event::Fault(fault));
-            }
-            EFAULT.wrapping_neg()
-        }
-    }
+/// The library's kernel.
+fn kernel() -> &'static Kernel<Machine> {
+    KERNEL
+        .get()
+        .unwrap_or_else(|| unreachable!("programs run when there is a kernel for them"))
 }
 
-/// A page fault of a program: it is written down, and the key opened for the program, if a key it was. Otherwise it is the
-/// program's end: the handler's context is left for good with the thread.
-pub(crate) fn page_fault(fault: Fault) {
-    interrupts::enable();
-    LOG.lock().push(Event::Fault(fault));
-    let root = sched::current().and_then(|me| me.user.as_ref().map(|user| user.space.root()));
-    let pkey = root.and_then(|root| space::pkey(root, fault.addr));
-    match pkey {
-        Some(pkey) if fault.code.has_pkey_bit() => {
-            pkru::load(pkru::read().with(pkey, AccessBits::UNRESTRICTED));
-        }
-        _ => sched::exit(),
-    }
-    interrupts::disable();
-}
-
-/// Another exception of a program: its end.
-pub(crate) fn exception(frame: &Frame) {
-    interrupts::enable();
-    LOG.lock().push(Event::Exception(frame.vector));
-    sched::exit()
+/// What PKRU starts with.
+pub(crate) fn init_pkru() -> u32 {
+    kernel().config().init_pkru.register().bits()
 }
