@@ -1,7 +1,7 @@
 //! Dependencies between the crates point one way.
 //!
 //! ```text
-//! core  <-  arch  <-  pkeys (Linux library)  <-  { capi, guard, cli }
+//! core  <-  arch  <-  pkeys (Linux library)  <-  { capi, guard, cli };   launch  <-  cli
 //! core  <-  kernel  <-  machine  <-  conformance  <-  differential
 //! core  <-  kernel  <-  image;   arch  <-  { image, conformance }
 //! ```
@@ -29,7 +29,8 @@ const LAYERS: &[(&str, &[&str], Foreign)] = &[
     ("pkeys", &["pkeys-core", "pkeys-arch"], Foreign::Allowed),
     ("pkeys-capi", LIBRARY, Foreign::Allowed),
     ("pkeys-guard", LIBRARY, Foreign::Allowed),
-    ("pkeys-cli", LIBRARY, Foreign::Allowed),
+    ("pkeys-launch", &[], Foreign::Allowed),
+    ("pkeys-cli", CLI, Foreign::Allowed),
     ("pkeys-kernel", &["pkeys-core"], Foreign::Allowed),
     ("pkeys-machine", KERNEL, Foreign::Allowed),
     ("pkeys-conformance", CONFORMANCE, Foreign::Allowed),
@@ -43,6 +44,9 @@ const LAYERS: &[(&str, &[&str], Foreign)] = &[
 
 /// What stands on the Linux library.
 const LIBRARY: &[&str] = &["pkeys-core", "pkeys-arch", "pkeys"];
+
+/// The command line: the library, and what starts the kernel image, which it carries as a file.
+const CLI: &[&str] = &["pkeys-core", "pkeys-arch", "pkeys", "pkeys-launch"];
 
 /// What stands on the kernel.
 const KERNEL: &[&str] = &["pkeys-core", "pkeys-kernel"];
@@ -249,6 +253,8 @@ mod tests {
             ("pkeys-conformance", "pkeys-differential"),
             ("pkeys-cli", "pkeys-guard"),
             ("pkeys-cli", "pkeys-image"),
+            ("pkeys-launch", "pkeys"),
+            ("pkeys", "pkeys-launch"),
             ("pkeys", "xtask"),
         ] {
             let findings = verdict(&[(from, to)]);

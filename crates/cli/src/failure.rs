@@ -10,6 +10,9 @@ use std::process::ExitCode;
 /// Exit status: the work could not be done.
 const FAILED: u8 = 1;
 
+/// Exit status: the arguments ask for something that there is not, which clap could not know.
+const USAGE: u8 = 2;
+
 /// Exit status: there are no keys here that this process could use.
 pub(crate) const NO_KEYS: u8 = 3;
 
@@ -18,6 +21,8 @@ pub(crate) const NO_KEYS: u8 = 3;
 pub(crate) enum Failure {
     /// Something went wrong; the text says what, in one line.
     Failed(String),
+    /// The arguments name something that there is not; the text says what, in one line.
+    Usage(String),
     /// Nobody reads the output any more.
     ReaderLeft,
 }
@@ -26,14 +31,18 @@ impl Failure {
     /// Tells the person, and gives the exit status.
     pub(crate) fn end(self) -> ExitCode {
         match self {
-            Self::Failed(text) => {
-                // Where even this cannot be written, the status says it.
-                let _ = writeln!(io::stderr(), "pkeys: {text}");
-                ExitCode::from(FAILED)
-            }
+            Self::Failed(text) => say(&text, FAILED),
+            Self::Usage(text) => say(&text, USAGE),
             Self::ReaderLeft => ExitCode::SUCCESS,
         }
     }
+}
+
+/// Writes the line, and gives the status.
+fn say(text: &str, status: u8) -> ExitCode {
+    // Where even this cannot be written, the status says it.
+    let _ = writeln!(io::stderr(), "pkeys: {text}");
+    ExitCode::from(status)
 }
 
 /// An error in writing the output.

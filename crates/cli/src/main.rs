@@ -4,9 +4,11 @@
 
 #![deny(unsafe_code)]
 
+mod boot;
 mod demo;
 mod doctor;
 mod failure;
+mod guard;
 mod missing;
 mod style;
 
@@ -31,6 +33,8 @@ struct Cli {
 enum Command {
     Doctor(doctor::Args),
     Demo(demo::Args),
+    Guard(Box<guard::Args>),
+    Boot(Box<boot::Args>),
     #[command(hide = true)]
     DemoPart(demo::part::Args),
 }
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Doctor(args) => doctor::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Guard(args) => guard::run(&args),
+        Command::Boot(args) => boot::run(&args),
         Command::DemoPart(args) => demo::part::run(&args),
     };
     result.unwrap_or_else(failure::Failure::end)

@@ -8,6 +8,13 @@ use core::time::Duration;
 /// Where the list stands in the guest.
 pub const PATH: &str = "/tests/list";
 
+/// Where the input stands, for programs that have one.
+pub const STDIN: &str = "/tests/input";
+
+/// How the list says that a program has an input, and that it has none.
+const INPUT: &str = "input";
+const NO_INPUT: &str = "no-input";
+
 /// One program to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
@@ -21,6 +28,8 @@ pub struct Job {
     pub args: Vec<String>,
     /// Its whole environment.
     pub env: Vec<(String, String)>,
+    /// Whether its standard input is the file [`STDIN`]; else it is empty.
+    pub has_input: bool,
 }
 
 /// Writes `jobs` as a file. The error names the string that holds a NUL byte.
@@ -38,6 +47,7 @@ pub fn encode(jobs: &[Job]) -> Result<Vec<u8>, NulByte> {
         for (key, value) in &job.env {
             fields.extend([key.clone(), value.clone()]);
         }
+        fields.push(if job.has_input { INPUT } else { NO_INPUT }.to_owned());
         for field in fields {
             if field.contains('\0') {
                 return Err(NulByte { text: field });
@@ -69,12 +79,18 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Job>> {
         let env = (0..nr_env)
             .map(|_| Some((fields.next()?, fields.next()?)))
             .collect::<Option<Vec<_>>>()?;
+        let has_input = match fields.next()?.as_str() {
+            INPUT => true,
+            NO_INPUT => false,
+            _ => return None,
+        };
         jobs.push(Job {
             name,
             limit,
             program,
             args,
             env,
+            has_input,
         });
     }
     Some(jobs)
@@ -114,6 +130,7 @@ mod tests {
                 ("TMPDIR".into(), "/tmp".into()),
                 ("EMPTY".into(), String::new()),
             ],
+            has_input: false,
         }
     }
 
@@ -122,6 +139,7 @@ mod tests {
         let bare = Job {
             args: vec![],
             env: vec![],
+            has_input: true,
             ..job()
         };
         for jobs in [vec![], vec![job()], vec![bare, job()]] {

@@ -6,21 +6,26 @@
 
 use core::time::Duration;
 use guest_init::events::Outcome;
-use guest_init::jobs::Job;
+use guest_init::jobs::{self, Job};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
 /// Runs `job` on the console and waits for its end.
 pub(crate) fn run(job: &Job) -> Outcome {
+    let input = match input(job) {
+        Ok(input) => input,
+        Err(err) => return Outcome::NotStarted(err.raw_os_error().unwrap_or(0)),
+    };
     let child = Command::new(&job.program)
         .args(&job.args)
         .env_clear()
         .envs(job.env.iter().map(|(key, value)| (key, value)))
         .current_dir("/tmp")
-        .stdin(Stdio::null())
+        .stdin(input)
         .spawn();
     let child = match child {
         Ok(child) => child,
@@ -38,6 +43,15 @@ pub(crate) fn run(job: &Job) -> Outcome {
         Outcome::TimeLimit
     } else {
         outcome
+    }
+}
+
+/// What a job reads.
+fn input(job: &Job) -> io::Result<Stdio> {
+    if job.has_input {
+        File::open(jobs::STDIN).map(Stdio::from)
+    } else {
+        Ok(Stdio::null())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Machines and command lines that the image refuses, and cases that must end it: each with its status and its words.
+//! Machines and command lines that the image refuses, options that change what it does, and cases that must end it: each
+//! with its status and its words.
 //!
 //! A case that ends the kernel cannot stand among the others: each has a boot for itself, and fails when it returns.
 
@@ -36,7 +37,13 @@ const CPUS: [(&str, &str); 4] = [
 ];
 
 /// Command lines, how they end, and what the kernel says.
-const LINES: [(&str, End, &str); 12] = [
+const LINES: [(&str, End, &str); 15] = [
+    (
+        "exec=/bin/true",
+        End::Refused,
+        "the boot loader brought no file",
+    ),
+    ("arg=%4", End::Refused, "arg=%4: expected text with %"),
     ("cpu=2", End::Refused, "did you mean cpus=?"),
     (
         "pks=loud",
@@ -45,6 +52,7 @@ const LINES: [(&str, End, &str); 12] = [
     ),
     ("init_pkru=1", End::Refused, "leaves key 0 open"),
     ("test=strom", End::Refused, "did you mean storm?"),
+    ("list=all", End::Refused, "list=all: expected no value"),
     ("cpus=2", End::Refused, "1 of 2 CPUs came up"),
     (
         "test=die-stray-write",

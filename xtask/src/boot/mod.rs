@@ -3,18 +3,25 @@
 //! The package `image` is a workspace of its own, built with flags of its own; its kernel is started by QEMU itself, without
 //! a boot loader, and ends with a status that says how it went.
 //!
-//! * [`machine`]: the command line, the time limit and what QEMU's status means;
+//! The crate `pkeys-launch` starts QEMU, here as for the command `pkeys boot`.
+//!
+//! * [`machine`]: one boot, and all that was said in it;
 //! * [`cases`]: counts what the kernel says of its cases;
+//! * [`program`]: a program in ring 3 of the image;
 //! * [`ends`]: machines and command lines that are refused, and cases that must end the kernel;
+//! * [`figures`]: how long it takes, for `cargo xtask bars`;
 //! * [`red_zone`]: no function of the linked image keeps data below its stack pointer;
 //! * [`mod@tier`]: all of it, for `cargo xtask test`.
 
 mod cases;
 mod ends;
+pub(crate) mod figures;
 mod machine;
+mod program;
 mod red_zone;
 mod tier;
 
+pub(crate) use program::Job;
 pub(crate) use tier::tier;
 
 use crate::workspace::Workspace;
@@ -23,6 +30,7 @@ use anyhow::Result;
 use clap::builder::NonEmptyStringValueParser;
 use core::time::Duration;
 use machine::{Bench, End, Machine};
+use pkeys_launch::said::Outcome;
 use std::process::ExitCode;
 
 /// The package, and its program.
@@ -38,7 +46,7 @@ Examples:
   cargo xtask boot --guest-cpu max,-pks
   cargo xtask boot --test die-stray-write
 
-A report of the kernel names addresses; `addr2line -fie target/image/release/pkeys-image ADDRESS` tells the line.")]
+A report of the kernel names functions; `addr2line -fie target/image/release/pkeys-image ADDRESS` tells the line.")]
 pub(crate) struct Args {
     /// How many CPUs the machine has; all are used
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
@@ -82,6 +90,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Runs a program in the image; gives how it ended, unless the machine ended in a way that makes that doubtful, and how
+/// the machine did.
+pub(crate) fn run_program(
+    workspace: &Workspace,
+    job: &Job<'_>,
+    limit: Duration,
+    note: &dyn Fn(&str),
+    doing: &dyn Fn(&str),
+    on_line: &mut dyn FnMut(&str),
+) -> Result<(Option<Outcome>, End)> {
+    let bench = bench(workspace, note, doing)?;
+    program::run(&bench, job, limit, on_line)
 }
 
 /// Builds the image and finds or gets QEMU.

@@ -1,15 +1,20 @@
-//! The tier `boot` of `cargo xtask test`: every case on two machines, what must be refused or must end the kernel, and the
-//! red zone.
+//! The tier `boot` of `cargo xtask test`: every case on two machines, what must be refused or must end the kernel, the
+//! red zone, the catalogue in ring 3, and the command `pkeys boot` as it is installed.
 
 use super::cases::Cases;
 use super::machine::{Bench, DEFAULT_CPU, Machine};
 use super::{bench, ends, red_zone};
+use crate::conform::run_in_image;
 use crate::test::Report;
 use crate::test::results::Counts;
 use crate::test::screen::Screen;
+use crate::test::tap::Tap;
 use crate::workspace::Workspace;
-use anyhow::Result;
+use crate::{artifacts, capture};
+use anyhow::{Context, Result};
 use core::time::Duration;
+use pkeys_launch::{Qemu, said::Outcome};
+use std::process::Command;
 
 /// The machines that every case runs on: everything the emulator has, on two CPUs; the oldest CPU model with what is needed
 /// and no more.
@@ -35,7 +40,70 @@ pub(crate) fn tier(workspace: &Workspace, screen: &Screen) -> Result<Report> {
         let trouble = wanted.trouble(end, &output);
         add(&mut report, trouble.as_deref(), &output);
     }
+    catalogue(workspace, screen, &mut report)?;
+    command(workspace, &bench, screen, &mut report)?;
     Ok(report)
+}
+
+/// The catalogue of the keys' ABI in ring 3: each case is a test.
+fn catalogue(workspace: &Workspace, screen: &Screen, report: &mut Report) -> Result<()> {
+    let note = |text: &str| screen.note(&format!("boot: {text}"));
+    let mut tap = Tap::default();
+    let mut output = String::new();
+    let args = ["--on", "linux"].map(str::to_owned);
+    let ran = run_in_image(
+        workspace,
+        &args,
+        &note,
+        &|what| screen.doing(what),
+        &mut |line| {
+            tap.line(line);
+            output.push_str(line);
+            output.push('\n');
+            screen.doing(format!("{} cases in ring 3", tap.seen()));
+        },
+    );
+    let (mut counts, trouble) = tap.finish();
+    let trouble = match ran {
+        Ok(Outcome::Exited(0)) => trouble,
+        Ok(outcome) => trouble.or(Some(format!("{outcome:?}"))),
+        Err(err) => Some(err.to_string()),
+    };
+    if let Some(trouble) = trouble {
+        if counts.failed == 0 {
+            counts += Counts::failure();
+        }
+        remark(report, &format!("ring 3: {trouble}"));
+    }
+    if counts.failed > 0 {
+        show(report, &output);
+    }
+    report.counts += counts;
+    Ok(())
+}
+
+/// Runs `pkeys boot`, which carries the image inside itself: that it was built, and boots, is one test.
+fn command(
+    workspace: &Workspace,
+    bench: &Bench,
+    screen: &Screen,
+    report: &mut Report,
+) -> Result<()> {
+    let doing = |what: &str| screen.doing(what);
+    let program = artifacts::program(workspace.cargo(), "pkeys-cli", "pkeys", &doing)?;
+    screen.doing("pkeys boot");
+    let mut pkeys = Command::new(program);
+    pkeys.args(["boot", "--json", "--smp", "2"]);
+    // Otherwise it is on PATH.
+    if let Qemu::Unpacked(folder) = &bench.qemu {
+        pkeys.arg("--qemu").arg(folder);
+    }
+    let done = capture::run(pkeys, Some(LIMIT), &mut |_| {}).context("pkeys boot")?;
+    let says = done.output.lines().last().unwrap_or_default();
+    let is_pass = done.is_success() && says.contains("\"is_pass\":true");
+    let trouble = (!is_pass).then_some("pkeys boot does not pass");
+    add(report, trouble, &done.output);
+    Ok(())
 }
 
 /// Boots one machine with all cases.

@@ -1,13 +1,15 @@
-//! `cargo xtask conform`: the catalogue of the keys' ABI, on both kernels.
+//! `cargo xtask conform`: the catalogue of the keys' ABI, on Linux and on our kernel.
 //!
 //! The program `conform` (`conformance/`) runs a case a process and prints TAP, or JSON lines. On the software machine
-//! it runs anywhere. On Linux it needs keys: where this machine has none, a static build of it runs in the guest. Either
-//! way its output and its status are handed on as they are.
+//! it runs anywhere. On Linux it needs keys: where this machine has none, a static build of it runs in the guest. The same
+//! static build runs in ring 3 of our kernel image. Each way its output and its status are handed on as they are.
 //!
-//! [`mod@tier`] is the same for `cargo xtask test`: it counts the cases.
+//! [`mod@tier`] is the same for `cargo xtask test`: it counts the cases. Those in the image count in the tier `boot`.
 
+mod image;
 mod tier;
 
+pub(crate) use image::run as run_in_image;
 pub(crate) use tier::{Linux, tier};
 
 use crate::guest::{self, Guest};
@@ -30,8 +32,8 @@ const GUEST_HUGE_PAGES: &str = "16";
 
 /// Run the catalogue of the keys' ABI on Linux and on our kernel.
 ///
-/// Without --on: on our kernel on the software machine, then on Linux. Where this machine has no usable keys, Linux is the
-/// one in the guest. Prints TAP. Exit status: 0 when every case passed or was skipped, 1 when one failed, 2 for a wrong
+/// Without --on: on our kernel on the software machine, then on Linux, then in ring 3 of our kernel image under QEMU. Where this
+/// machine has no usable keys, Linux is the one in the guest. Prints TAP. Exit status: 0 when every case passed or was skipped, 1 when one failed, 2 for a wrong
 /// command line, 3 where Linux has no usable keys.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -40,7 +42,7 @@ Examples:
   cargo xtask conform --on linux --verbose pkey_alloc.flags
   cargo xtask conform --json")]
 pub(crate) struct Args {
-    /// Run on one of the two only
+    /// Run on one of them only
     #[arg(long, value_name = "KERNEL")]
     on: Option<Side>,
     /// Print JSON lines
@@ -66,6 +68,8 @@ enum Side {
     Machine,
     /// Linux
     Linux,
+    /// The kernel image under QEMU
+    Image,
 }
 
 impl Side {
@@ -73,7 +77,8 @@ impl Side {
     fn word(self) -> &'static str {
         match self {
             Self::Machine => "machine",
-            Self::Linux => "linux",
+            // To the program the image is Linux.
+            Self::Linux | Self::Image => "linux",
         }
     }
 
@@ -82,6 +87,7 @@ impl Side {
         match self {
             Self::Machine => "# machine",
             Self::Linux => "# Linux",
+            Self::Image => "# image",
         }
     }
 }
@@ -91,7 +97,16 @@ impl Args {
     fn sides(&self) -> &[Side] {
         match &self.on {
             Some(side) => core::slice::from_ref(side),
-            None => &[Side::Machine, Side::Linux],
+            None => &[Side::Machine, Side::Linux, Side::Image],
+        }
+    }
+
+    /// Prints a line of a console that carries both streams of the program: who reads JSON wants nothing else.
+    fn print(&self, line: &str) {
+        if self.json && !line.starts_with('{') {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
         }
     }
 
@@ -118,6 +133,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let program_args = args.program_args(*side);
         let status = if in_guest {
             run_in_guest(&workspace, args, &program_args)?
+        } else if *side == Side::Image {
+            run_image(&workspace, args, &program_args)?
         } else {
             run_here(&workspace, &program_args)?
         };
@@ -160,17 +177,25 @@ fn run_in_guest(workspace: &Workspace, args: &Args, program_args: &[String]) -> 
     let guest = Guest::prepare(workspace, &args.guest, &note, &doing)?;
     spinner.finish_and_clear();
     let mut print = |line: &str| {
-        // The console carries both streams of the program; who reads JSON wants nothing else.
-        if args.json && !line.starts_with('{') {
-            eprintln!("{line}");
-        } else {
-            println!("{line}");
-        }
+        args.print(line);
         ControlFlow::Continue(())
     };
     let program_args = [program_args, &guest_args()].concat();
     let ended = guest.run(&program, &program_args, &mut print)?;
     guest::status(&ended)
+}
+
+/// Runs it in ring 3 of the image.
+fn run_image(workspace: &Workspace, args: &Args, program_args: &[String]) -> Result<ExitCode> {
+    let spinner = ProgressBar::new_spinner();
+    let doing = |what: &str| spinner.set_message(what.to_owned());
+    let note = |text: &str| spinner.suspend(|| guest::say(text));
+    let mut print = |line: &str| {
+        spinner.finish_and_clear();
+        args.print(line);
+    };
+    let outcome = image::run(workspace, program_args, &note, &doing, &mut print)?;
+    Ok(image::exit_code(outcome))
 }
 
 /// What the program gets in the guest besides.
@@ -195,9 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn both_sides_run_the_machine_first() {
+    fn all_sides_run_the_machine_first() {
         let args = parse("");
-        assert_eq!(args.sides(), [Side::Machine, Side::Linux]);
+        assert_eq!(args.sides(), [Side::Machine, Side::Linux, Side::Image]);
+        assert_eq!(args.program_args(Side::Image), ["--on", "linux"]);
+        assert_eq!(parse("--on image").sides(), [Side::Image]);
         assert_eq!(args.program_args(Side::Machine), ["--on", "machine"]);
         assert_eq!(parse("--on linux").sides(), [Side::Linux]);
         assert_eq!(parse("--on machine").sides(), [Side::Machine]);

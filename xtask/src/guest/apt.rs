@@ -7,10 +7,10 @@
 use crate::capture;
 use anyhow::{Context, Result, bail};
 use core::fmt;
-use std::env;
+use pkeys_launch::qemu::on_path;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// A package with the version that an installation would take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,17 @@ impl Package {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
+
+    /// How this version, and no other, is asked for.
+    pub(super) fn exactly(&self) -> String {
+        format!("{}={}", self.name, self.version)
+    }
+
+    /// The name that apt-get gives the file it downloads.
+    pub(super) fn file_name(&self, architecture: &str) -> String {
+        let version = self.version.replace(':', "%3a");
+        format!("{}_{version}_{architecture}.deb", self.name)
+    }
 }
 
 impl fmt::Display for Package {
@@ -51,7 +62,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Reads what `apt-get install --simulate` prints: `Inst NAME [OLD] (NEW ORIGIN [ARCH])` and `Remv NAME [OLD]`.
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let mut plan = Self::default();
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("Inst ") {
@@ -122,11 +133,7 @@ impl Apt {
     pub(super) fn download(&self, packages: &[Package], into: &Path) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(into).with_context(|| into.display().to_string())?;
         let mut args = vec!["download".to_owned()];
-        args.extend(
-            packages
-                .iter()
-                .map(|package| format!("{}={}", package.name, package.version)),
-        );
+        args.extend(packages.iter().map(Package::exactly));
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         self.with_lists(|| apt_get(&args, Some(into)))?;
         let mut files = Vec::new();
@@ -187,6 +194,36 @@ pub(super) fn unpack(package: &Path, into: &Path) -> Result<()> {
 /// Unpacks what matches one of `patterns`, and nothing else; nothing need match.
 pub(super) fn unpack_some(package: &Path, patterns: &[&str], into: &Path) -> Result<()> {
     fs::create_dir_all(into).with_context(|| into.display().to_string())?;
+    let mut tar = command("tar");
+    tar.args(["--extract", "--file=-", "--wildcards", "--directory"])
+        .arg(into)
+        .args(patterns);
+    // tar ends with an error for a pattern that matches nothing, so its status says nothing: the caller looks.
+    through_tar(package, tar).map(drop)
+}
+
+/// Unpacks a package but for what matches one of `patterns`, into a folder in which links may stand for folders.
+pub(super) fn unpack_without(package: &Path, patterns: &[&str], into: &Path) -> Result<()> {
+    let mut tar = command("tar");
+    tar.args(["--extract", "--file=-", "--keep-directory-symlink"])
+        .args(["--preserve-permissions", "--no-same-owner"])
+        .args(["--wildcards", "--wildcards-match-slash", "--anchored"])
+        .args(
+            patterns
+                .iter()
+                .map(|pattern| format!("--exclude={pattern}")),
+        )
+        .arg("--directory")
+        .arg(into);
+    let unpacked = through_tar(package, tar)?;
+    if !unpacked.success() {
+        bail!("tar {}: {unpacked}", package.display());
+    }
+    Ok(())
+}
+
+/// Hands a package's files to tar, and gives tar's status.
+fn through_tar(package: &Path, mut tar: Command) -> Result<ExitStatus> {
     let mut dpkg = command("dpkg-deb")
         .arg("--fsys-tarfile")
         .arg(package)
@@ -195,27 +232,13 @@ pub(super) fn unpack_some(package: &Path, patterns: &[&str], into: &Path) -> Res
         .spawn()
         .context("dpkg-deb")?;
     let archive = dpkg.stdout.take().context("dpkg-deb has no output")?;
-    // tar ends with an error for a pattern that matches nothing, so its status says nothing: the caller looks.
-    let unpacked = command("tar")
-        .args(["--extract", "--file=-", "--wildcards", "--directory"])
-        .arg(into)
-        .args(patterns)
-        .stdin(archive)
-        .stderr(Stdio::null())
-        .status();
+    let unpacked = tar.stdin(archive).stderr(Stdio::null()).status();
     let packed = dpkg.wait().context("dpkg-deb")?;
-    unpacked.context("tar")?;
+    let unpacked = unpacked.context("tar")?;
     if !packed.success() {
         bail!("dpkg-deb {}: {packed}", package.display());
     }
-    Ok(())
-}
-
-/// Where a program is, among the folders of `PATH`.
-pub(super) fn on_path(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?)
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file())
+    Ok(unpacked)
 }
 
 /// Reads what `apt-cache show` prints about one version of one package.
@@ -243,7 +266,7 @@ fn parse_search(text: &str) -> Vec<String> {
 }
 
 /// Runs apt-get in a folder and gives what it printed.
-fn apt_get(args: &[&str], folder: Option<&Path>) -> Result<String> {
+pub(super) fn apt_get(args: &[&str], folder: Option<&Path>) -> Result<String> {
     let mut apt = command("apt-get");
     // Somebody else's apt may be at work: wait for it.
     apt.args(["-o", "DPkg::Lock::Timeout=120"]).args(args);
@@ -273,7 +296,7 @@ fn output(command: Command) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Package, Plan, on_path, parse_search, parse_show};
+    use super::{Package, Plan, parse_search, parse_show};
 
     #[test]
     fn a_simulation_that_removes_is_seen() {
@@ -324,11 +347,5 @@ Conf seabios (1.16.2-1 Debian:12.15/oldstable [all])
             N: a note\nlinux-image-amd64 - Linux - 64-bit\n";
         let names = ["linux-image-6.12-cloud-amd64", "linux-image-amd64"];
         assert_eq!(parse_search(text), names);
-    }
-
-    #[test]
-    fn programs_are_looked_up_on_the_path() {
-        assert!(on_path("sh").is_some());
-        assert_eq!(on_path("no-such-program-anywhere"), None);
     }
 }

@@ -13,6 +13,13 @@ const DIRECTORY: u32 = 0o040_755;
 /// A file that all may read and run.
 const PROGRAM: u32 = 0o100_755;
 
+/// The kinds of entries that come with permissions of their own.
+const FOLDER_KIND: u32 = 0o040_000;
+const FILE_KIND: u32 = 0o100_000;
+
+/// A symbolic link; its permissions mean nothing.
+const LINK: u32 = 0o120_777;
+
 /// The name that ends an archive.
 const TRAILER: &str = "TRAILER!!!";
 
@@ -36,23 +43,66 @@ impl<W: Write> Archive<W> {
 
     /// Adds a file of `len_bytes` at an absolute path, and the folders above it.
     ///
-    /// Everything is executable: a program is, and nothing minds.
+    /// It is executable: a program is, and nothing minds.
     pub(super) fn file(&mut self, path: &str, len_bytes: u64, data: impl Read) -> io::Result<()> {
+        self.contents(path, PROGRAM, len_bytes, data)
+    }
+
+    /// The same with the permissions given.
+    pub(super) fn file_as(
+        &mut self,
+        path: &str,
+        permissions: u32,
+        len_bytes: u64,
+        data: impl Read,
+    ) -> io::Result<()> {
+        self.contents(path, FILE_KIND | permissions, len_bytes, data)
+    }
+
+    /// Adds a symbolic link at an absolute path, and the folders above it.
+    pub(super) fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
+        self.contents(path, LINK, target.len() as u64, target.as_bytes())
+    }
+
+    /// Adds a folder with the permissions given, and the folders above it.
+    pub(super) fn folder(&mut self, path: &str, permissions: u32) -> io::Result<()> {
         let path = path.trim_start_matches('/');
+        self.folders_above(path)?;
+        if self.folders.insert(path.to_owned()) {
+            self.header(path, FOLDER_KIND | permissions, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Adds what has contents.
+    fn contents(
+        &mut self,
+        path: &str,
+        mode: u32,
+        len_bytes: u64,
+        data: impl Read,
+    ) -> io::Result<()> {
+        let path = path.trim_start_matches('/');
+        self.folders_above(path)?;
+        let len = u32::try_from(len_bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::FileTooLarge, path))?;
+        self.header(path, mode, len)?;
+        let copied = io::copy(&mut data.take(len_bytes), &mut self.out)?;
+        if copied != len_bytes {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, path));
+        }
+        self.pad(copied)
+    }
+
+    /// Adds the folders above `path` that are not there yet.
+    fn folders_above(&mut self, path: &str) -> io::Result<()> {
         for (at, _) in path.match_indices('/') {
             let folder = &path[..at];
             if self.folders.insert(folder.to_owned()) {
                 self.header(folder, DIRECTORY, 0)?;
             }
         }
-        let len = u32::try_from(len_bytes)
-            .map_err(|_| io::Error::new(io::ErrorKind::FileTooLarge, path))?;
-        self.header(path, PROGRAM, len)?;
-        let copied = io::copy(&mut data.take(len_bytes), &mut self.out)?;
-        if copied != len_bytes {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, path));
-        }
-        self.pad(copied)
+        Ok(())
     }
 
     /// Ends the archive and gives the writer back.
@@ -168,6 +218,25 @@ mod tests {
             ]
         );
         assert_eq!(read(&archive(&[])), []);
+    }
+
+    #[test]
+    fn permissions_links_and_empty_folders_are_read_back() {
+        let mut archive = Archive::new(Vec::new());
+        archive.folder("/tmp", 0o1777).unwrap();
+        archive.file_as("/tmp/a", 0o4711, 1, &b"x"[..]).unwrap();
+        archive.link("/lib", "usr/lib").unwrap();
+        archive.folder("/tmp", 0o700).unwrap();
+        let entries = read(&archive.finish().unwrap());
+        let entry = |name: &str, mode, data: &[u8]| (name.to_owned(), mode, data.to_vec());
+        assert_eq!(
+            entries,
+            [
+                entry("tmp", 0o041_777, b""),
+                entry("tmp/a", 0o104_711, b"x"),
+                entry("lib", 0o120_777, b"usr/lib"),
+            ]
+        );
     }
 
     #[test]

@@ -1,29 +1,49 @@
-//! `cargo xtask guest`: one program in the guest.
+//! `cargo xtask guest`: one program in the guest. How it is called stands at the top of [`mod@super`].
 
-use super::Options;
-use super::program::{Ended, Guest};
+use super::contents::Contents;
+use super::program::{Call, Ended, Guest};
+use super::{Options, put_in};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use core::ops::ControlFlow;
+use put_in::PutIn;
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Run one static program in the Linux guest.
+/// Run one program in the Linux guest.
 ///
 /// Its output is printed, and its status is this command's: 128+N when signal N ended it, 124 when the time limit did.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The guest has no libraries, so the program must be static. The command line, for example:
+Without --packages the guest has no libraries, so the program must be static, or come --with-libs. For example:
 
   RUSTFLAGS=-Ctarget-feature=+crt-static \\
       cargo build --release --package pkeys-cli --target x86_64-unknown-linux-gnu
   cargo xtask guest --exec target/x86_64-unknown-linux-gnu/release/pkeys -- doctor
-  cargo xtask guest --exec target/x86_64-unknown-linux-gnu/release/pkeys --guest-cpu max,-pku -- demo")]
+  cargo xtask guest --exec target/x86_64-unknown-linux-gnu/release/pkeys --guest-cpu max,-pku -- demo
+  cargo xtask guest --packages python3 --exec /usr/bin/python3 -- -c 'import sqlite3; print(sqlite3.sqlite_version)'
+  cargo xtask guest --with-libs --exec ./a.out")]
 pub(crate) struct Args {
-    /// The program, on this machine
+    /// The program: an absolute path in the guest's root, or a file on this machine, which is put in
     #[arg(long, value_name = "PROG")]
     exec: PathBuf,
+    /// Debian or Ubuntu packages of this machine's release, which come with what they depend on
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    packages: Vec<String>,
+    /// Put a file or folder of this machine in, at the same path or at GUEST
+    #[arg(long = "file", value_name = "HOST[:GUEST]", value_parser = PutIn::parse)]
+    files: Vec<PutIn>,
+    /// Put in the shared libraries of this machine that the program and the files need and the guest does not have
+    #[arg(long)]
+    with_libs: bool,
+    /// Set an environment variable of the program
+    #[arg(long = "env", value_name = "KEY=VALUE", value_parser = put_in::variable)]
+    variables: Vec<(String, String)>,
+    /// What the program reads on its standard input, whole; `-` is our own. Else its input is empty
+    #[arg(long, value_name = "FILE")]
+    stdin: Option<PathBuf>,
     #[command(flatten)]
     options: Options,
     /// Its arguments
@@ -44,15 +64,43 @@ const TIME_LIMIT_STATUS: u8 = 124;
 
 /// Runs the task.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    check_static(&args.exec)?;
     let workspace = Workspace::find()?;
+    let mut contents = if args.packages.is_empty() {
+        Contents::default()
+    } else {
+        Contents::of_packages(&workspace, &args.packages, &say)?
+    };
+    for file in &args.files {
+        contents.put(&file.host, &file.guest)?;
+    }
+    let program = contents.program(&args.exec, args.with_libs)?;
+    if args.with_libs {
+        contents.put_all_libraries()?;
+    }
+    let call = Call {
+        program,
+        args: args.args.clone(),
+        env: args.variables.clone(),
+        stdin: args.stdin.as_deref().map(input).transpose()?,
+    };
     let guest = Guest::prepare(&workspace, &args.options, &say, &|_| {})?;
     let mut print = |line: &str| {
         println!("{line}");
         ControlFlow::Continue(())
     };
-    let ended = guest.run(&args.exec, &args.args, &mut print)?;
+    let ended = guest.run_in(&contents, &call, &mut print)?;
     status(&ended)
+}
+
+/// All of a file, or of our own input.
+fn input(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        fs::read(path)
+    };
+    read.with_context(|| format!("the program's input, {}", path.display()))
 }
 
 /// What this program says about a guest, beside what the program in it prints.
@@ -77,72 +125,18 @@ pub(crate) fn status(ended: &Ended) -> Result<ExitCode> {
     }
 }
 
-/// Refuses what the guest could not start: it has no dynamic loader.
-fn check_static(path: &Path) -> Result<()> {
-    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
-    match needs_loader(&bytes) {
-        None => bail!("{}: not a program for 64-bit Linux", path.display()),
-        Some(true) => bail!(
-            "{}: dynamically linked; build it with RUSTFLAGS=-Ctarget-feature=+crt-static and --target",
-            path.display()
-        ),
-        Some(false) => Ok(()),
-    }
-}
-
-/// Whether an ELF file asks for a dynamic loader (has a `PT_INTERP` header); `None` for anything but a 64-bit ELF file.
-fn needs_loader(elf: &[u8]) -> Option<bool> {
-    const PT_INTERP: u64 = 3;
-    let number = |at: usize, len: usize| -> Option<u64> {
-        let bytes = elf.get(at..at.checked_add(len)?)?;
-        let parts = bytes.iter().rev();
-        Some(parts.fold(0, |sum, byte| (sum << 8) | u64::from(*byte)))
-    };
-    if !elf.starts_with(b"\x7fELF\x02\x01") {
-        return None;
-    }
-    let (table, entry_len, entries) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
-    let mut found = false;
-    for entry in 0..entries {
-        let at = usize::try_from(table.checked_add(entry * entry_len)?).ok()?;
-        found |= number(at, 4)? == PT_INTERP;
-    }
-    Some(found)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{check_static, needs_loader};
-    use std::env;
+    use super::input;
     use std::path::Path;
 
     #[test]
-    fn this_test_itself_is_a_dynamic_program() {
-        let err = check_static(&env::current_exe().unwrap()).unwrap_err();
-        assert!(err.to_string().contains("dynamically linked"), "{err}");
-    }
-
-    #[test]
-    fn other_files_are_refused() {
-        let err = check_static(Path::new(file!()).file_name().unwrap().as_ref()).unwrap_err();
-        assert_eq!(err.to_string(), "exec.rs");
-        assert_eq!(needs_loader(b""), None);
-        assert_eq!(needs_loader(b"#!/bin/sh\n"), None);
-        // A header that points outside the file.
-        let mut elf = b"\x7fELF\x02\x01".to_vec();
-        elf.resize(64, 0xff);
-        assert_eq!(needs_loader(&elf), None);
-    }
-
-    #[test]
-    fn headers_are_read() {
-        let mut elf = b"\x7fELF\x02\x01".to_vec();
-        elf.resize(64 + 2 * 56, 0);
-        elf[32] = 64;
-        elf[54] = 56;
-        elf[56] = 2;
-        assert_eq!(needs_loader(&elf), Some(false));
-        elf[64 + 56] = 3;
-        assert_eq!(needs_loader(&elf), Some(true));
+    fn an_input_is_read_whole_and_a_missing_one_is_named() {
+        assert!(!input(Path::new("Cargo.toml")).unwrap().is_empty());
+        let err = format!("{:#}", input(Path::new("/nonexistent")).unwrap_err());
+        assert!(
+            err.starts_with("the program's input, /nonexistent: "),
+            "{err}"
+        );
     }
 }

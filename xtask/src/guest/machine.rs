@@ -3,13 +3,13 @@
 //! Only the status that `isa-debug-exit` gives for "all passed" is a pass. A triple fault or a kernel panic under
 //! `-no-reboot` ends QEMU with 0, which is why 0 is a failure here.
 
-use super::qemu::Qemu;
-use crate::capture;
 use anyhow::{Context, Result};
 use core::ops::ControlFlow;
 use core::time::Duration;
 use guest_init::events::Event;
 use guest_init::{EXIT_FAIL, EXIT_PASS, EXIT_PORT, qemu_status};
+use pkeys_launch::lines::Lines;
+use pkeys_launch::{Ended, Qemu, Stream, process};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -117,19 +117,30 @@ fn boot(
     on_line: &mut dyn FnMut(&str) -> ControlFlow<()>,
 ) -> Result<(End, String)> {
     let name = qemu.get_program().display().to_string();
-    let mut is_stopped = false;
-    let done = capture::run_while(qemu, Some(limit), &mut |line| {
-        let next = on_line(line);
-        is_stopped = next.is_break();
-        next
+    let mut output = String::new();
+    let mut on_line = |line: &str| {
+        output.push_str(line);
+        output.push('\n');
+        on_line(line)
+    };
+    // The console and the emulator, each with a last line that may have no end.
+    let mut lines = [Lines::default(), Lines::default()];
+    let ended = process::run(qemu, Some(limit), &mut |stream, bytes| {
+        lines[usize::from(stream == Stream::Emulator)].take(bytes, &mut on_line)
     })
     .context(name)?;
-    let end = match done.status {
-        None if is_stopped => End::Stopped,
-        None => End::TimeLimit,
-        Some(status) => End::from_status(status.code()),
+    if ended != Ended::Stopped {
+        // The machine has ended: nothing is left to break off.
+        let _ = lines
+            .iter_mut()
+            .try_for_each(|lines| lines.finish(&mut on_line));
+    }
+    let end = match ended {
+        Ended::TimeLimit => End::TimeLimit,
+        Ended::Stopped => End::Stopped,
+        Ended::Status(status) => End::from_status(status.code()),
     };
-    Ok((end, done.output))
+    Ok((end, output))
 }
 
 /// Memory for an initrd: it is in memory twice while Linux unpacks it, into a file system of at most half the memory.
@@ -139,8 +150,7 @@ fn memory_mib(initrd_len_bytes: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{End, Machine, boot, memory_mib};
-    use crate::guest::qemu::Qemu;
+    use super::{End, Machine, Qemu, boot, memory_mib};
     use core::ops::ControlFlow;
     use core::time::Duration;
     use std::path::Path;

@@ -1,22 +1,20 @@
-//! One static program in a guest, for whoever needs one: its lines as they come, and how it ended.
+//! One program in a guest, for whoever needs one: its lines as they come, and how it ended.
 //!
 //! The guest's console carries what the program prints on both of its streams, and nothing tells them apart.
 
 use super::console::Console;
+use super::contents::Contents;
 use super::initrd::Initrd;
 use super::machine::{End, Machine};
-use super::{Options, build};
+use super::{Options, build, scratch};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use core::ops::ControlFlow;
 use core::time::Duration;
 use guest_init::events::Outcome;
 use guest_init::jobs::Job;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{fs, process};
-
-/// Where the program is in the guest.
-const GUEST_FOLDER: &str = "/program";
 
 /// Its environment: folders that are there, and nothing that would decorate lines, for its output is a terminal.
 const ENVIRONMENT: [(&str, &str); 4] = [
@@ -25,6 +23,22 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ("TERM", "dumb"),
     ("NO_COLOR", "1"),
 ];
+
+/// Where programs are in a root of packages.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What is run.
+#[derive(Debug, Default)]
+pub(crate) struct Call {
+    /// The program's path in the guest.
+    pub(crate) program: PathBuf,
+    /// Its arguments.
+    pub(crate) args: Vec<String>,
+    /// Variables beside those that every program has, or instead of them.
+    pub(crate) env: Vec<(String, String)>,
+    /// What it reads; `None` for nothing.
+    pub(crate) stdin: Option<Vec<u8>>,
+}
 
 /// Everything that a boot needs but the program.
 #[derive(Debug)]
@@ -68,32 +82,47 @@ impl Guest {
         self
     }
 
-    /// Boots, runs the program and gives how it ended; `on_line` sees what it prints, and may break off.
+    /// Boots, runs a static program and gives how it ended; `on_line` sees what it prints, and may break off.
     pub(crate) fn run(
         &self,
         program: &Path,
         args: &[String],
         on_line: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Ended> {
-        let name = program.file_name().context("the program has no name")?;
-        let name = name.to_string_lossy();
-        let inside = format!("{GUEST_FOLDER}/{name}");
-        let job = Job {
-            name: inside.clone(),
-            limit: self.limit,
-            program: inside.clone(),
+        let mut contents = Contents::default();
+        let call = Call {
+            program: contents.program(program, false)?,
             args: args.to_vec(),
-            env: ENVIRONMENT
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .to_vec(),
+            ..Call::default()
         };
+        self.run_in(&contents, &call, on_line)
+    }
+
+    /// The same of a program in a guest with these contents.
+    pub(crate) fn run_in(
+        &self,
+        contents: &Contents,
+        call: &Call,
+        on_line: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Ended> {
+        let inside = call.program.to_str().context("the program's name")?;
+        let job = Job {
+            name: inside.to_owned(),
+            limit: self.limit,
+            program: inside.to_owned(),
+            args: call.args.clone(),
+            env: call.environment(contents),
+            has_input: call.stdin.is_some(),
+        };
+        let base = contents.archive();
         let initrd = Initrd {
+            base: base.as_deref(),
             init: &self.init,
-            programs: vec![(inside, program.to_owned())],
+            programs: contents.files()?,
+            stdin: call.stdin.as_deref(),
             jobs: &[job],
         };
-        // Two of these may be at work at the same time.
-        let path = self.folder.join(format!("{name}-{}.cpio", process::id()));
+        let path = scratch::file(&self.folder, call.program.file_name())?;
         let len_bytes = initrd.write(&path)?;
         let mut lines = Lines::default();
         let run = self
@@ -102,6 +131,18 @@ impl Guest {
         fs::remove_file(&path).with_context(|| path.display().to_string())?;
         let (end, output) = run?;
         ended(&lines.console, end, &output)
+    }
+}
+
+impl Call {
+    /// The program's whole environment: ours, and then what was asked for.
+    fn environment(&self, contents: &Contents) -> Vec<(String, String)> {
+        let path = contents.has_root().then_some(("PATH", PATH));
+        let ours = ENVIRONMENT.into_iter().chain(path);
+        ours.filter(|(key, _)| self.env.iter().all(|(other, _)| key != other))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .chain(self.env.iter().cloned())
+            .collect()
     }
 }
 
@@ -150,7 +191,7 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ended, Lines, ended};
+    use super::{Call, Contents, Ended, Lines, ended};
     use crate::guest::machine::End;
     use core::ops::ControlFlow;
     use guest_init::events::Outcome;
@@ -187,6 +228,19 @@ mod tests {
             matches!(ended, Ended::Itself(Outcome::Exit(3))),
             "{ended:?}"
         );
+    }
+
+    #[test]
+    fn a_variable_that_is_asked_for_replaces_ours() {
+        let variable = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let call = Call {
+            env: vec![variable("HOME", "/x"), variable("A", "b")],
+            ..Call::default()
+        };
+        let all = call.environment(&Contents::default());
+        let homes: Vec<_> = all.iter().filter(|(key, _)| key == "HOME").collect();
+        assert_eq!(homes, [&variable("HOME", "/x")]);
+        assert!(all.contains(&variable("A", "b")) && all.contains(&variable("TMPDIR", "/tmp")));
     }
 
     #[test]

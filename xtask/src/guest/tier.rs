@@ -46,11 +46,14 @@ pub(crate) fn tier(
             program: test.guest_path(),
             args: arguments(filter),
             env: variables.clone(),
+            has_input: false,
         })
         .collect();
     let initrd = Initrd {
+        base: None,
         init: &init,
         programs: programs(&built),
+        stdin: None,
         jobs: &jobs,
     };
     let path = workspace.guest_dir().join("tests.cpio");

@@ -13,7 +13,7 @@ mod database;
 mod desk;
 mod hide_keys;
 mod inside;
-mod interrupt;
+pub(crate) mod interrupt;
 mod memory;
 mod message;
 mod orders;

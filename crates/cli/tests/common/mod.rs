@@ -17,6 +17,7 @@ pub(crate) fn pkeys() -> Command {
         "CLICOLOR",
         "PKEYS_MODE",
         "PKEYS_REPORT",
+        "PKEYS_QEMU",
     ] {
         command.env_remove(name);
     }
