@@ -12,6 +12,7 @@ fn help_of_each_command_shows_an_example() {
         (vec!["--help"], "pkeys demo"),
         (vec!["doctor", "--help"], "pkeys doctor --json"),
         (vec!["demo", "--help"], "pkeys demo --rows 10000"),
+        (vec!["boot", "--help"], "pkeys boot --test die-stray-write"),
     ] {
         let output = run(&arguments);
         assert_eq!(status(&output), 0, "{arguments:?}");
@@ -52,12 +53,44 @@ fn arguments_that_are_not_understood_are_usage_errors() {
         vec!["demo", "--rows", "5000001"],
         vec!["demo", "--rows", "99999999999999999999"],
         vec!["demo", "--keep"],
+        vec!["boot", "--nonsense"],
+        vec!["boot", "extra"],
+        vec!["boot", "--mode", "loud"],
+        vec!["boot", "--stray", "Strict"],
+        vec!["boot", "--shared"],
+        vec!["boot", "--init-pkru", "0x1"],
+        vec!["boot", "--init-pkru", "155555554"],
+        vec!["boot", "--smp", "0"],
+        vec!["boot", "--smp", "65"],
+        vec!["boot", "--test", ""],
+        vec!["boot", "--test", "storm pks=off"],
+        vec!["boot", "--list", "--test", "storm"],
+        vec!["boot", "--list", "--exec", "p"],
+        vec!["boot", "--test", "storm", "--exec", "p"],
+        vec!["boot", "--json", "--exec", "p"],
+        vec!["boot", "--env", "A=1"],
+        vec!["boot", "--exec", "p", "--env", "A"],
+        vec!["boot", "--", "argument"],
+        vec!["boot", "--guest-cpu", ""],
+        vec!["boot", "--time-limit", "0"],
     ] {
         let output = run(&arguments);
         assert_eq!(status(&output), 2, "{arguments:?}");
         assert_eq!(stdout(&output), "", "{arguments:?}");
         assert_plain(&stderr(&output));
         assert_ne!(stderr(&output), "", "{arguments:?}");
+    }
+}
+
+/// What was probably meant is said.
+#[test]
+fn a_slip_is_answered_with_the_nearest() {
+    for (arguments, meant) in [
+        (["boot", "--smpp", "2"], "--smp"),
+        (["boot", "--mode", "strct"], "strict"),
+    ] {
+        let text = stderr(&run(&arguments));
+        assert!(text.contains("similar") && text.contains(meant), "{text}");
     }
 }
 

@@ -37,7 +37,8 @@ pub(crate) fn install() -> io::Result<()> {
     }
 }
 
-extern "C" fn before() {
+/// Before a fork: takes the locks. For who has to register it elsewhere, in another C library of the process.
+pub extern "C" fn before() {
     let held: Held = (
         keys::lock(),
         thread::list(),
@@ -47,11 +48,13 @@ extern "C" fn before() {
     let _ = HELD.try_with(|slot| *slot.borrow_mut() = Some(held));
 }
 
-extern "C" fn after_in_parent() {
+/// After a fork, in the parent: gives the locks back.
+pub extern "C" fn after_in_parent() {
     let _ = HELD.try_with(|slot| slot.borrow_mut().take());
 }
 
-extern "C" fn after_in_child() {
+/// After a fork, in the child: gives the locks back, and forgets the other threads.
+pub extern "C" fn after_in_child() {
     let _ = HELD.try_with(|slot| slot.borrow_mut().take());
     thread::forget_others();
     report::forget();

@@ -32,6 +32,7 @@
 #![deny(unsafe_code)]
 
 mod domain;
+pub mod embed;
 mod env;
 mod fault;
 mod fork;

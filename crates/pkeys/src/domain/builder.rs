@@ -9,6 +9,7 @@ use pkeys_core::{Mode, Pardon, Rights};
 use crate::domain::inner::{DomainInner, Gate};
 use crate::domain::record::{DomainRecord, NAME_MAX_BYTES, Protection, Settings};
 use crate::domain::{Domain, holders};
+use crate::embed::BlockFn;
 use crate::env::{self, EnvironmentError};
 use crate::fault::{self, InstallError, VerdictFn};
 use crate::registry::keys::{self, AllocateError};
@@ -43,6 +44,7 @@ pub struct DomainBuilder<'a> {
     is_mode_pinned: bool,
     without_keys: WithoutKeys,
     verdict: Option<VerdictFn>,
+    block: Option<BlockFn>,
 }
 
 impl<'a> DomainBuilder<'a> {
@@ -55,6 +57,7 @@ impl<'a> DomainBuilder<'a> {
             is_mode_pinned: false,
             without_keys: WithoutKeys::Refuse,
             verdict: None,
+            block: None,
         }
     }
 
@@ -105,6 +108,17 @@ impl<'a> DomainBuilder<'a> {
         self
     }
 
+    /// A function that finds the block which an address lies in, for reports of domains with an allocator of their own.
+    ///
+    /// # Safety
+    ///
+    /// 1. The function is called in a signal handler: it does only what `signal-safety(7)` allows, and returns.
+    #[allow(unsafe_code, reason = "the function must be safe in a signal handler")]
+    pub const unsafe fn on_block(mut self, block: BlockFn) -> Self {
+        self.block = Some(block);
+        self
+    }
+
     /// Makes the domain. The calling thread's rights to it are the closed ones from here on.
     ///
     /// The first domain of a process also installs the fault handlers (SIGSEGV, SIGBUS, SIGTRAP; the handlers that were
@@ -139,6 +153,7 @@ impl<'a> DomainBuilder<'a> {
             mode,
             pardon: self.pardon,
             verdict: self.verdict,
+            block: self.block,
         });
         if let Gate::Pkey(_, pkey) = gate {
             holders::add(record.serial(), name);

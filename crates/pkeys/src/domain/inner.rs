@@ -113,6 +113,21 @@ impl DomainInner {
         debug_assert!(result.is_ok(), "munmap: {result:?}");
     }
 
+    /// Takes pages out of the index and gives them key 0, for whoever mapped them.
+    #[allow(unsafe_code, reason = "pkey_mprotect(2) and mprotect(2)")]
+    pub(crate) fn release(&self, start: usize, len_bytes: usize) -> io::Result<()> {
+        let _lock = self.lock();
+        regions::remove(start);
+        match self.record.protection() {
+            // SAFETY: the pages were adopted by this domain; it only grants (1).
+            Protection::Pkey(_) => unsafe {
+                sys::pkey_mprotect(start, len_bytes, Prot::ReadWrite, Pkey::DEFAULT)
+            },
+            // SAFETY: the pages were adopted by this domain; it only grants (1).
+            _ => unsafe { sys::mprotect(start, len_bytes, Prot::ReadWrite) },
+        }
+    }
+
     /// Changes the mode: leaving or entering `off` tags or untags every page of the domain.
     pub(crate) fn set_mode(&self, mode: Mode) -> io::Result<()> {
         let _lock = self.lock();

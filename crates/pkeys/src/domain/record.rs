@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use pkeys_core::{GrantCounts, Mode, Pardon, Pkey, Rights};
 
+use crate::embed::BlockFn;
 use crate::fault::VerdictFn;
 use crate::registry::registry;
 
@@ -84,6 +85,8 @@ pub(crate) struct DomainRecord {
     pardon: AtomicU8,
     /// A [`VerdictFn`], or null.
     verdict: AtomicPtr<()>,
+    /// A [`BlockFn`], or null.
+    block: AtomicPtr<()>,
     /// For `mprotect(2)`: the open grants of all threads together.
     pub(crate) soft_grants: AtomicU32,
     /// When the domain was made: clock ticks since boot, as field 22 of `/proc/PID/stat` counts them.
@@ -102,6 +105,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) mode: Mode,
     pub(crate) pardon: Pardon,
     pub(crate) verdict: Option<VerdictFn>,
+    pub(crate) block: Option<BlockFn>,
 }
 
 static POOL: Mutex<Vec<&'static DomainRecord>> = Mutex::new(Vec::new());
@@ -115,6 +119,7 @@ impl DomainRecord {
             mode: AtomicU8::new(0),
             pardon: AtomicU8::new(0),
             verdict: AtomicPtr::new(core::ptr::null_mut()),
+            block: AtomicPtr::new(core::ptr::null_mut()),
             soft_grants: AtomicU32::new(0),
             created_ticks: AtomicU64::new(0),
             counters: FaultCounters {
@@ -146,6 +151,10 @@ impl DomainRecord {
             .verdict
             .map_or(core::ptr::null_mut(), |verdict| verdict as *mut ());
         record.verdict.store(verdict, Relaxed);
+        let block = settings
+            .block
+            .map_or(core::ptr::null_mut(), |block| block as *mut ());
+        record.block.store(block, Relaxed);
         record.soft_grants.store(0, Relaxed);
         record
             .created_ticks
@@ -217,6 +226,17 @@ impl DomainRecord {
         }
         // SAFETY: the only non-null values stored are function pointers of this type, in `acquire`.
         Some(unsafe { core::mem::transmute::<*mut (), VerdictFn>(pointer) })
+    }
+
+    /// The function that finds the block of an address, if the domain's owner gave one.
+    #[allow(unsafe_code, reason = "a function pointer out of an atomic")]
+    pub(crate) fn block(&self) -> Option<BlockFn> {
+        let pointer = self.block.load(Relaxed);
+        if pointer.is_null() {
+            return None;
+        }
+        // SAFETY: the only non-null values stored are function pointers of this type, in `acquire`.
+        Some(unsafe { core::mem::transmute::<*mut (), BlockFn>(pointer) })
     }
 
     /// The grants of all threads together, for a domain protected by `mprotect(2)`.

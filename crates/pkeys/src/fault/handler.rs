@@ -9,7 +9,8 @@ use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pkeys_core::{
-    Access, AccessBits, GrantCounts, KeyRegister, Outcome, Pkey, Rights, decide, effective, siginfo,
+    Access, AccessBits, GrantCounts, KeyRegister, Mode, Outcome, Pkey, Rights, decide, effective,
+    siginfo,
 };
 
 use crate::domain::Protection;
@@ -214,6 +215,9 @@ fn judge(
     match domain.verdict().map(|verdict| verdict(&stray)) {
         None | Some(Verdict::AsMode) => {}
         Some(Verdict::Pardon) => action.outcome = Outcome::Pardon,
+        Some(Verdict::Allow) => {
+            action = decide(Mode::Off, false);
+        }
         Some(Verdict::Stop) => {
             action.outcome = Outcome::Stop;
             action.report = true;
@@ -274,6 +278,7 @@ fn describe(
         region_start: fault.region.start,
         region_len_bytes: fault.region.end - fault.region.start,
         region: fault.region.label,
+        block: domain.block().and_then(|block| block(fault.addr)),
         closed: domain.closed(),
         rights_at_fault: rights,
         register_at_fault: fault.register,

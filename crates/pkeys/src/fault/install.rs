@@ -22,7 +22,7 @@ use crate::fork;
 pub(super) type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
 /// The signals that are handled, and what handled them before (null until it is known, then a leaked `sigaction`).
-static PREVIOUS: [(c_int, AtomicPtr<libc::sigaction>); 3] = [
+pub(super) static PREVIOUS: [(c_int, AtomicPtr<libc::sigaction>); 3] = [
     (libc::SIGSEGV, AtomicPtr::new(ptr::null_mut())),
     (libc::SIGBUS, AtomicPtr::new(ptr::null_mut())),
     (libc::SIGTRAP, AtomicPtr::new(ptr::null_mut())),

@@ -16,6 +16,7 @@
 //! alternate signal stack is 8 KiB, of which the kernel's frame takes 3.6 KiB on a CPU with AVX-512.
 //!
 //! * [`install`]: the three handlers, and those that were there before.
+//! * [`install_embed`]: the latter, for code that stands between a program and `sigaction(2)`.
 //! * [`handler`]: entry, classification, decision.
 //! * [`frame`]: the signal frame as a value.
 //! * [`pardon`]: single steps and what ends them.
@@ -27,6 +28,7 @@
 mod frame;
 mod handler;
 mod install;
+pub(crate) mod install_embed;
 mod pardon;
 pub mod report;
 mod sites;

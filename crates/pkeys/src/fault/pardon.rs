@@ -27,6 +27,7 @@ use pkeys_core::{AccessBits, KeyRegister, KeySet, Pardon, Pkey, siginfo};
 
 use crate::domain::Protection;
 use crate::domain::inner::protect_pages;
+use crate::embed;
 use crate::fault::frame::{Frame, KernelSigset};
 use crate::fault::state::MAX_SOFT;
 use crate::registry::regions::{self, Record};
@@ -68,7 +69,9 @@ pub(super) fn grant(
         (Protection::Pkey(pkey), Some(keys)) => {
             let is_stuck =
                 is_rseq_abort(frame.pc()) && thread.fault.repeats.last() > MAX_RSEQ_REPEATS;
-            let is_context = region.domain.pardon() == Pardon::Context && !thread.holds_nothing();
+            let how = region.domain.pardon();
+            let is_context =
+                how == Pardon::Context && !thread.holds_nothing() || embed::keeps_open(pkey, how);
             if is_stuck || is_context && !thread.fault.step.is_active() {
                 grant_context(thread, frame, pkey, keys, region)
             } else {

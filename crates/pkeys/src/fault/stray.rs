@@ -5,6 +5,7 @@ use core::fmt;
 use pkeys_core::{Access, GrantCounts, KeyRegister, Mode, PageFaultErrorCode, Pkey, Rights};
 
 use crate::domain::record::NAME_MAX_BYTES;
+use crate::embed::Block;
 
 /// An access to a domain's data by a thread without a window that allows it. A plain value without pointers into the
 /// heap, so that a signal handler can make and read it.
@@ -22,6 +23,8 @@ pub struct Stray {
     pub region_len_bytes: usize,
     /// The region's name: its element type, unless it was given one.
     pub region: &'static str,
+    /// The block of an allocator that the address lies in, where the domain can tell.
+    pub block: Option<Block>,
     /// What a thread without a window may do.
     pub closed: Rights,
     /// What the thread's register gave it for this domain when it faulted. `None` where no key protects the domain.
@@ -98,6 +101,13 @@ impl Stray {
         core::str::from_utf8(bytes).unwrap_or("?")
     }
 
+    /// The thread's stack pointer when it faulted.
+    #[must_use]
+    pub fn stack_pointer(&self) -> usize {
+        // x86-64: an address has 64 bits.
+        usize::try_from(self.registers.rsp).unwrap_or(0)
+    }
+
     /// How far into the region the access went, in bytes.
     #[must_use]
     pub fn offset_bytes(&self) -> usize {
@@ -129,6 +139,8 @@ pub enum Verdict {
     AsMode,
     /// Let it through, and count it.
     Pardon,
+    /// It is no stray access after all: let it through, neither counted nor reported.
+    Allow,
     /// Stop it: report, then the previous handler or death.
     Stop,
 }

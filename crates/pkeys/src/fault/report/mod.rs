@@ -18,6 +18,7 @@
 //! | `time_ns`, `monotonic_ns` | when: since 1970 (UTC), and on the monotonic clock |
 //! | `pid`, `tid`, `thread` | who: process, thread, name of the thread |
 //! | `domain`, `region`, `region_start`, `region_len`, `offset`, `addr`, `access` | where, and `"read"` or `"write"` |
+//! | `block` | only where the domain has an allocator that tells ([`Block`](crate::embed::Block)): `start`, `len`, `offset`, `origin`, `advice` |
 //! | `pc`, `module`, `module_offset`, `build_id` | the instruction; the offset is the address that the module's file states; `null` in code of no known module |
 //! | `rights_at_fault`, `register_at_fault`, `closed`, `windows` | what the thread could do and what PKRU held, `null` without a key; what a thread without a window may do; how many windows it held |
 //! | `history` | `"closed"`, `"untouched"`, `"signal handler"`, `"window"` or `"unknown"`: see [`History`](crate::History) |

@@ -95,6 +95,7 @@ impl Record {
             .terminal_string(head(stray.region.as_bytes(), REGION_MAX_BYTES));
         line.text(" + ").hex(stray.offset_bytes() as u64);
         line.text(" at ").hex(stray.addr as u64);
+        write_block(stray, line);
         line.text(", by thread ").signed(stray.tid.into());
         line.text(" ").terminal_string(self.thread_name());
         line.text(" at ");
@@ -172,6 +173,30 @@ fn write_place(stray: &Stray, line: &mut Line<'_>) {
     line.text("\",\"access\":\"")
         .text(access_word(stray.access))
         .text("\"");
+    if let Some(block) = &stray.block {
+        line.text(",\"block\":{\"start\":\"")
+            .hex(block.start as u64);
+        line.text("\",\"len\":").decimal(block.len_bytes as u64);
+        line.text(",\"offset\":")
+            .decimal(stray.addr.wrapping_sub(block.start) as u64);
+        line.text(",\"origin\":")
+            .json_string(head(block.origin.as_bytes(), REGION_MAX_BYTES));
+        line.text(",\"advice\":")
+            .json_string(head(block.advice.as_bytes(), REGION_MAX_BYTES));
+        line.text("}");
+    }
+}
+
+/// The block in words: how far into it, how long it is, and who asked for it.
+fn write_block(stray: &Stray, line: &mut Line<'_>) {
+    let Some(block) = &stray.block else { return };
+    line.text(", byte ")
+        .decimal(stray.addr.wrapping_sub(block.start) as u64);
+    line.text(" of a block of ").decimal(block.len_bytes as u64);
+    if !block.origin.is_empty() {
+        line.text(" from ")
+            .terminal_name(head(block.origin.as_bytes(), REGION_MAX_BYTES));
+    }
 }
 
 fn write_rights(stray: &Stray, line: &mut Line<'_>) {

@@ -84,20 +84,39 @@ fn write_facts(out: &mut String, finding: &Finding<'_>, palette: &Palette) -> fm
         stray.region_len_bytes,
         stray.addr
     );
+    let block = block(stray);
+    let advice = stray.block.map(|block| block.advice.to_owned());
     let name = String::from_utf8_lossy(record.thread_name());
     let past = past(finding);
     let thread = format!("{} {name:?} of process {}: {past}", stray.tid, record.pid);
     for (label, value) in [
-        ("where", place),
-        ("thread", thread),
-        ("rights", rights(stray)),
-        ("now", now(finding)),
-        ("mode", mode(stray)),
+        ("where", Some(place)),
+        ("block", block),
+        ("thread", Some(thread)),
+        ("rights", Some(rights(stray))),
+        ("now", Some(now(finding))),
+        ("mode", Some(mode(stray))),
+        ("advice", advice.filter(|advice| !advice.is_empty())),
     ] {
+        let Some(value) = value else { continue };
         let label = format_args!("{label:<7}");
         writeln!(out, "  {} {value}", styled(palette.label, label))?;
     }
     Ok(())
+}
+
+/// The block of an allocator that the address lies in.
+fn block(stray: &Stray) -> Option<String> {
+    let block = stray.block?;
+    let offset = stray.addr.wrapping_sub(block.start);
+    let mut text = format!(
+        "byte {offset} of {} bytes at {:#x}",
+        block.len_bytes, block.start
+    );
+    if !block.origin.is_empty() {
+        let _ = write!(text, ", allocated in {}", block.origin);
+    }
+    Some(text)
 }
 
 /// What is known of the thread's past with the domain.

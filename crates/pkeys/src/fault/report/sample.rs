@@ -28,6 +28,7 @@ pub(super) fn stray() -> Stray {
         region_start: 0x7f00_0000_0000,
         region_len_bytes: 0x20_0000,
         region: "orders",
+        block: None,
         closed: Rights::ReadOnly,
         rights_at_fault: Some(Rights::NoAccess),
         register_at_fault: Some(KeyRegister::LINUX_INIT),

@@ -1,0 +1,259 @@
+//! The loader's questions (`rtld-audit(7)`): the five functions that make this shared object an audit library.
+//!
+//! `la_version` comes first, before any object of the program is mapped; `la_objopen` for each object when it has been mapped and
+//! not been relocated; `la_symbind64` for each binding; `la_preinit` when everything is in place and the program's first constructor has
+//! not run; `la_objclose` when an object is unloaded. `la_pltenter` and `la_pltexit` are not there on purpose: a library that has them
+//! gets every call by a slower path.
+#![allow(unsafe_code, reason = "the loader's structures by pointer")]
+
+use core::ffi::{CStr, c_char, c_long, c_uint};
+use core::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::bind::{self, Question};
+use crate::domain::{self, Guarded};
+use crate::elf::{Dynamic, LinkMap, Segments, Symbol};
+use crate::map::PAGE_BYTES;
+use crate::names;
+use crate::refuse::{not_guarded, say};
+use crate::rewrite::Rewrite;
+use crate::settings::Settings;
+use crate::start;
+
+/// `LA_FLG_BINDTO | LA_FLG_BINDFROM`: bindings from and to the object are asked for.
+const BIND_BOTH: c_uint = 3;
+
+/// The version of the interface that this is written for (glibc 2.35). An older loader's is answered with its own.
+const VERSION: c_uint = 2;
+
+/// What is kept of an object; the loader hands the pointer back.
+#[derive(Debug)]
+struct Object {
+    guarded: Option<&'static Guarded>,
+    segments: Segments,
+    /// Whether it is in the program's own namespace.
+    is_base: bool,
+}
+
+static SETTINGS: OnceLock<Settings> = OnceLock::new();
+
+/// The program's C library.
+static LIBC: OnceLock<Dynamic> = OnceLock::new();
+
+/// The program itself, the first object of its namespace.
+static PROGRAM: OnceLock<Dynamic> = OnceLock::new();
+
+/// Data of libraries that goes behind the key when these have been relocated.
+static DATA: Mutex<Vec<(&'static Guarded, core::ops::Range<usize>)>> = Mutex::new(Vec::new());
+
+/// `unsigned int la_version(unsigned int version);`
+#[unsafe(no_mangle)]
+extern "C" fn la_version(version: c_uint) -> c_uint {
+    match start::begin() {
+        Ok(settings) => {
+            let _ = SETTINGS.set(settings);
+            version.min(VERSION)
+        }
+        Err(why) => not_guarded(&why),
+    }
+}
+
+/// `unsigned int la_objopen(struct link_map *map, Lmid_t lmid, uintptr_t *cookie);`
+///
+/// # Safety
+///
+/// 1. The loader calls it, with an object that it has mapped.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn la_objopen(
+    map: *const LinkMap,
+    namespace: c_long,
+    cookie: *mut usize,
+) -> c_uint {
+    // SAFETY: the loader's own structure (1).
+    let map = unsafe { &*map };
+    let path = map.path();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let is_base = namespace == 0;
+    let dynamic = map.dynamic();
+    let soname = dynamic.soname();
+    let guarded = domain::of_library(name).or_else(|| domain::of_library(soname.as_deref()?));
+    let is_guarded = guarded.is_some() && is_base;
+    if guarded.is_some() && !is_base {
+        say(&format!(
+            "{name} was loaded into a namespace of its own (dlmopen): it is not guarded there"
+        ));
+    }
+    let object = Box::leak(Box::new(Object {
+        guarded: guarded.filter(|_| is_guarded),
+        segments: if is_guarded {
+            Segments::of(map)
+        } else {
+            Segments::default()
+        },
+        is_base,
+    }));
+    // SAFETY: the loader's variable for this object (1).
+    unsafe { cookie.write(core::ptr::from_ref(object).expose_provenance()) };
+    // The loader itself and the kernel's object have nothing to bind.
+    if !is_base || name.starts_with("ld-linux") || name.starts_with("linux-vdso") {
+        return 0;
+    }
+    let _ = PROGRAM.set(dynamic);
+    let is_libc = name.starts_with("libc.so");
+    if is_libc {
+        let _ = LIBC.set(dynamic);
+    }
+    if let Some(guarded) = object.guarded {
+        open_guarded(name, guarded, &dynamic, &object.segments);
+    }
+    let mut bindings = bind::guard();
+    let rewrite = Rewrite {
+        map,
+        dynamic: &dynamic,
+        guarded: object.guarded,
+        segments: &object.segments,
+        is_libc,
+    };
+    match rewrite.apply(&mut bindings) {
+        Some(count) => bindings.rewritten += count,
+        None => say(&format!(
+            "{path}: its relocations cannot be changed; some calls will pass the gates by"
+        )),
+    }
+    BIND_BOTH
+}
+
+/// A guarded library has come.
+fn open_guarded(name: &str, guarded: &'static Guarded, dynamic: &Dynamic, segments: &Segments) {
+    if let Err(why) = names::check(guarded, dynamic) {
+        not_guarded(&format!("{name}: {why}"));
+    }
+    guarded.is_loaded.store(true, Relaxed);
+    for code in &segments.code {
+        if !guarded.code.add(code.start, code.end) {
+            not_guarded(&format!("{name}: too many segments of code"));
+        }
+    }
+    if SETTINGS.get().is_some_and(|settings| settings.data) {
+        let mut data = DATA.lock().unwrap_or_else(PoisonError::into_inner);
+        for range in &segments.data {
+            let start = range.start.next_multiple_of(PAGE_BYTES);
+            let end = range.end.next_multiple_of(PAGE_BYTES);
+            if start < end {
+                data.push((guarded, start..end));
+            }
+        }
+    }
+}
+
+/// Puts data behind its key, of libraries that have been relocated. The loader relocates a library before those that need it,
+/// so that the first binding from elsewhere tells.
+fn adopt_data() {
+    let mut data = DATA.lock().unwrap_or_else(PoisonError::into_inner);
+    data.retain(|(guarded, range)| {
+        let Some(domain) = guarded.domain.get() else {
+            return true;
+        };
+        // SAFETY: pages of the library's own data segment, private and writable (1); its code uses them inside gates (2);
+        // `la_objclose` gives them back (3).
+        let adopted = unsafe { domain.adopt(range.start, range.len(), "data of the library") };
+        if adopted.is_err() {
+            say("a library's data could not be put behind its key");
+        }
+        false
+    });
+}
+
+/// `unsigned int la_objclose(uintptr_t *cookie);`
+///
+/// # Safety
+///
+/// 1. The loader calls it, with the cookie of an object that was opened.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn la_objclose(cookie: *const usize) -> c_uint {
+    // SAFETY: the loader's variable for this object (1).
+    let object = unsafe { cookie.read() };
+    let Some(object) = object_of(object) else {
+        return 0;
+    };
+    let Some(guarded) = object.guarded else {
+        return 0;
+    };
+    for code in &object.segments.code {
+        guarded.code.remove(code.start);
+        bind::guard().forget(|function| code.contains(&function));
+    }
+    if let Some(domain) = guarded.domain.get() {
+        for range in &object.segments.data {
+            let start = range.start.next_multiple_of(PAGE_BYTES);
+            let end = range.end.next_multiple_of(PAGE_BYTES);
+            if SETTINGS.get().is_some_and(|settings| settings.data) && start < end {
+                let _ = domain.give_back(start, end - start);
+            }
+        }
+    }
+    0
+}
+
+/// `uintptr_t la_symbind64(Elf64_Sym *sym, unsigned int ndx, uintptr_t *refcook, uintptr_t *defcook, unsigned int *flags,
+/// const char *symname);`
+///
+/// # Safety
+///
+/// 1. The loader calls it, with a symbol and the cookies of objects that were opened.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn la_symbind64(
+    symbol: *const Symbol,
+    _index: c_uint,
+    from: *const usize,
+    to: *const usize,
+    _flags: *mut c_uint,
+    name: *const c_char,
+) -> usize {
+    // SAFETY: the loader's own structure (1). Its value is the address to be bound.
+    let symbol = unsafe { symbol.read() };
+    if !symbol.is_function() {
+        return symbol.value;
+    }
+    // SAFETY: the cookies of the two objects (1).
+    let [from, to] = [from, to].map(|cookie| object_of(unsafe { cookie.read() }));
+    let (Some(from), Some(to)) = (from, to) else {
+        return symbol.value;
+    };
+    if !from.is_base || !to.is_base {
+        return symbol.value;
+    }
+    // SAFETY: the loader's string (1).
+    let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() else {
+        return symbol.value;
+    };
+    let (from, to) = (from.guarded, to.guarded);
+    if to.is_some() && from.is_none() {
+        adopt_data();
+    }
+    bind::guard().answer(Question {
+        name,
+        function: symbol.value,
+        from,
+        to,
+    })
+}
+
+/// `void la_preinit(uintptr_t *cookie);`
+#[unsafe(no_mangle)]
+extern "C" fn la_preinit(_cookie: *mut usize) {
+    let Some(settings) = SETTINGS.get() else {
+        not_guarded("the settings are gone");
+    };
+    if let Err(why) = start::finish(settings, PROGRAM.get(), LIBC.get()) {
+        not_guarded(&why);
+    }
+    adopt_data();
+}
+
+fn object_of(cookie: usize) -> Option<&'static Object> {
+    let object = core::ptr::with_exposed_provenance::<Object>(cookie);
+    // SAFETY: null, or an object that `la_objopen` has leaked. The loader starts a cookie with its link map's address, and asks
+    // about an object only after it was opened.
+    unsafe { object.as_ref() }
+}

@@ -1,0 +1,315 @@
+//! Binding decisions: what a call of one object to a function of another is connected with.
+//!
+//! | from | to | gets |
+//! |---|---|---|
+//! | anyone | a guarded library | a gate, one for each function |
+//! | the same domain | itself | the function |
+//! | a guarded library | the allocator of C or C++ | the domain's allocator |
+//! | anyone | `free`, `realloc`, .. | a wrapper that knows blocks of domains by their address |
+//! | anyone | signals, threads, long jumps, things left for later | a wrapper ([`wrap`](crate::wrap)) |
+//! | anything else | | the function |
+//!
+//! All state is behind one lock, which is taken with all signals blocked: the loader calls in at a function's first call, from
+//! a signal handler too, and a handler that interrupted the lock's holder would wait for ever.
+#![allow(unsafe_code, reason = "signal masks")]
+
+use core::mem::MaybeUninit;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::AtomicU64;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::domain::Guarded;
+use crate::gate::Routine;
+use crate::gate::descriptor::{
+    Counter, Descriptor, IS_INTERNAL, IS_REVERSE, IS_SHARED, MAX_ARGUMENT, Name, callback_bit,
+};
+use crate::gate::thunk::{Thunk, Thunks};
+use crate::real::Real;
+use crate::wrap::{self, Wrapper};
+
+/// What a thunk was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Purpose {
+    /// A gate to a function.
+    Gate(usize),
+    /// A gate back to a callback.
+    Reverse(usize),
+    /// A wrapper, for a domain (by index).
+    Wrapper(usize, usize),
+}
+
+/// Everything that has been bound.
+#[derive(Debug, Default)]
+pub(crate) struct Bindings {
+    thunks: Thunks,
+    made: HashMap<Purpose, Thunk>,
+    /// Whether calls are counted.
+    pub(crate) counts: bool,
+    /// Whether gates do without keys.
+    pub(crate) is_bare: bool,
+    /// How many gates were made so far.
+    pub(crate) gates: usize,
+    /// How many relocations were changed.
+    pub(crate) rewritten: usize,
+    pub(crate) real: Real,
+    /// Made with `counts`: what is counted, in the order of making.
+    pub(crate) counters: Vec<(&'static Name, &'static Counter)>,
+}
+
+static BINDINGS: Mutex<Option<Bindings>> = Mutex::new(None);
+
+/// The bindings, locked, with all signals blocked.
+pub(crate) struct Locked {
+    lock: Option<MutexGuard<'static, Option<Bindings>>>,
+    mask: libc::sigset_t,
+}
+
+/// Locks the bindings.
+pub(crate) fn guard() -> Locked {
+    let mask = block_signals();
+    let mut lock = BINDINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    lock.get_or_insert_default();
+    Locked {
+        lock: Some(lock),
+        mask,
+    }
+}
+
+impl Deref for Locked {
+    type Target = Bindings;
+
+    fn deref(&self) -> &Bindings {
+        match self.lock.as_ref().and_then(|lock| lock.as_ref()) {
+            Some(bindings) => bindings,
+            None => crate::refuse::die("the bindings are gone"),
+        }
+    }
+}
+
+impl DerefMut for Locked {
+    fn deref_mut(&mut self) -> &mut Bindings {
+        match self.lock.as_mut().and_then(|lock| lock.as_mut()) {
+            Some(bindings) => bindings,
+            None => crate::refuse::die("the bindings are gone"),
+        }
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        drop(self.lock.take());
+        // SAFETY: a mask that the kernel gave.
+        unsafe {
+            libc::pthread_sigmask(
+                libc::SIG_SETMASK,
+                &raw const self.mask,
+                core::ptr::null_mut(),
+            )
+        };
+    }
+}
+
+fn block_signals() -> libc::sigset_t {
+    let mut all = MaybeUninit::<libc::sigset_t>::zeroed();
+    let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the set is a local variable.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // A stray access inside the lock would be lost with these blocked.
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGTRAP, libc::SIGABRT] {
+        // SAFETY: as above.
+        unsafe { libc::sigdelset(all.as_mut_ptr(), signal) };
+    }
+    // SAFETY: both sets are local variables, filled before.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr()) };
+    // SAFETY: zeroed memory is a set too.
+    unsafe { before.assume_init() }
+}
+
+/// A question of the loader's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    /// The function's name.
+    pub(crate) name: &'a str,
+    /// What it would be bound to.
+    pub(crate) function: usize,
+    /// The domain of the object that calls.
+    pub(crate) from: Option<&'static Guarded>,
+    /// The domain of the object that the function is in.
+    pub(crate) to: Option<&'static Guarded>,
+}
+
+impl Bindings {
+    /// Where the call goes.
+    pub(crate) fn answer(&mut self, question: Question<'_>) -> usize {
+        let Question {
+            name,
+            function,
+            from,
+            to,
+        } = question;
+        if let Some(guarded) = to {
+            let is_inside = from.is_some_and(|from| from.index == guarded.index);
+            if is_inside || guarded.is_ungated(name) {
+                return function;
+            }
+            return self.gate(function, guarded, name);
+        }
+        match wrap::find(name, from.is_some()) {
+            Some(wrapper) => self.wrap(wrapper, function, from),
+            None => function,
+        }
+    }
+
+    /// The gate of an exported function.
+    fn gate(&mut self, function: usize, guarded: &'static Guarded, name: &str) -> usize {
+        let mut flags = 0;
+        if guarded.is_shared(name) {
+            flags |= IS_SHARED;
+        }
+        let callbacks = guarded.callbacks(name);
+        for &argument in callbacks
+            .iter()
+            .filter(|argument| **argument <= MAX_ARGUMENT)
+        {
+            flags |= callback_bit(argument);
+        }
+        let name = Name {
+            text: name.to_owned(),
+            advice: format!("if the program owns what {name} gives it, run with --share {name}"),
+        };
+        self.entry(function, guarded, name, flags)
+    }
+
+    /// The gate of a function of the library's own that somebody else will call.
+    pub(crate) fn internal_gate(
+        &mut self,
+        function: usize,
+        guarded: &'static Guarded,
+        what: &str,
+    ) -> usize {
+        let name = Name {
+            text: what.to_owned(),
+            advice: String::new(),
+        };
+        self.entry(function, guarded, name, IS_INTERNAL)
+    }
+
+    fn entry(
+        &mut self,
+        function: usize,
+        guarded: &'static Guarded,
+        name: Name,
+        flags: u64,
+    ) -> usize {
+        let routine = if self.is_bare {
+            Routine::Bare
+        } else {
+            Routine::Gate
+        };
+        self.make(
+            Purpose::Gate(function),
+            function,
+            routine,
+            guarded,
+            name,
+            flags,
+        )
+    }
+
+    /// The gate back to a function of the program.
+    pub(crate) fn reverse_gate(&mut self, function: usize) -> usize {
+        // A thunk of ours needs none.
+        if self.made.values().any(|thunk| thunk.addr == function) {
+            return function;
+        }
+        let name = Name {
+            text: "a callback of the program".to_owned(),
+            advice: String::new(),
+        };
+        let flags = IS_INTERNAL | IS_REVERSE;
+        let purpose = Purpose::Reverse(function);
+        let routine = if self.is_bare {
+            Routine::Bare
+        } else {
+            Routine::Reverse
+        };
+        self.make(purpose, function, routine, core::ptr::null(), name, flags)
+    }
+
+    /// A wrapper in place of a function of a C library.
+    fn wrap(&mut self, wrapper: Wrapper, function: usize, from: Option<&'static Guarded>) -> usize {
+        self.real.note(wrapper.slot, function);
+        let (routine, target) = match wrapper.kind {
+            wrap::Kind::Plain => return wrapper.function,
+            wrap::Kind::WithDomain => (Routine::WithDomain, wrapper.function),
+            wrap::Kind::Longjmp => (Routine::Longjmp, function),
+        };
+        let (index, domain) = match from.filter(|_| wrapper.kind == wrap::Kind::WithDomain) {
+            Some(guarded) => (guarded.index, core::ptr::from_ref(guarded)),
+            None => (usize::MAX, core::ptr::null()),
+        };
+        let name = Name {
+            text: wrapper.name.to_owned(),
+            advice: String::new(),
+        };
+        let purpose = Purpose::Wrapper(target, index);
+        self.make(purpose, target, routine, domain, name, IS_INTERNAL)
+    }
+
+    fn make(
+        &mut self,
+        purpose: Purpose,
+        target: usize,
+        routine: Routine,
+        domain: *const Guarded,
+        name: Name,
+        flags: u64,
+    ) -> usize {
+        if let Some(thunk) = self.made.get(&purpose) {
+            return thunk.addr;
+        }
+        let name: &'static Name = Box::leak(Box::new(name));
+        let has_callbacks = flags >> 8 != 0;
+        let first = if has_callbacks {
+            Routine::Callbacks
+        } else {
+            routine
+        };
+        let is_counted = self.counts && matches!(purpose, Purpose::Gate(_) | Purpose::Reverse(_));
+        let counter: Option<&'static Counter> = is_counted.then(|| {
+            let counter = Counter {
+                count: AtomicU64::new(0),
+                next: first.addr(),
+            };
+            &*Box::leak(Box::new(counter))
+        });
+        let descriptor = Descriptor {
+            target,
+            entry: counter.map_or(first, |_| Routine::Counted).addr(),
+            domain,
+            flags,
+            name,
+            counter: counter.map_or(core::ptr::null(), core::ptr::from_ref),
+            next: routine.addr(),
+        };
+        let Some(thunk) = self.thunks.make(descriptor) else {
+            crate::refuse::die("no memory for a gate");
+        };
+        self.gates += usize::from(matches!(purpose, Purpose::Gate(_)));
+        if let Some(counter) = counter {
+            self.counters.push((name, counter));
+        }
+        self.made.insert(purpose, thunk);
+        thunk.addr
+    }
+
+    /// Forgets the gates to functions in a range of addresses whose library is being unloaded: another library may be put there. Their thunks
+    /// stay, as somebody may still hold one.
+    pub(crate) fn forget(&mut self, is_in: impl Fn(usize) -> bool) {
+        self.made.retain(|purpose, _| match *purpose {
+            Purpose::Gate(function) | Purpose::Reverse(function) => !is_in(function),
+            Purpose::Wrapper(..) => true,
+        });
+    }
+}

@@ -1,0 +1,68 @@
+//! `fork(2)`: the child must not inherit a lock that another thread of its parent held.
+//!
+//! The program forks with its own C library, which knows nothing of handlers that were registered with the audit library's. So
+//! they are registered with the program's (`__register_atfork`, which `pthread_atfork(3)` calls), those of the library `pkeys` too.
+#![allow(
+    unsafe_code,
+    reason = "a function of the program's C library by address"
+)]
+
+use core::cell::RefCell;
+use core::ffi::{c_int, c_void};
+use std::sync::MutexGuard;
+
+use pkeys::embed;
+
+use crate::bind::{self, Locked};
+use crate::domain;
+use crate::heap::State;
+
+/// What is held between the two ends of a fork.
+struct Held {
+    #[expect(dead_code, reason = "held, and given back by its drop")]
+    bindings: Locked,
+    #[expect(dead_code, reason = "held, and given back by its drop")]
+    heaps: Vec<MutexGuard<'static, State>>,
+}
+
+thread_local! {
+    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+}
+
+/// Registers the handlers with the C library whose `__register_atfork` that is.
+pub(crate) fn install(register: usize) {
+    type Handler = extern "C" fn();
+    type Register = unsafe extern "C" fn(Handler, Handler, Handler, *mut c_void) -> c_int;
+    // SAFETY: the address of `__register_atfork` in the main C library.
+    let register = unsafe { core::mem::transmute::<usize, Register>(register) };
+    // SAFETY: three plain functions that stay; no object, so that they are never taken out.
+    unsafe {
+        register(
+            before,
+            after_in_parent,
+            after_in_child,
+            core::ptr::null_mut(),
+        )
+    };
+}
+
+extern "C" fn before() {
+    let bindings = bind::guard();
+    let heaps = domain::all().iter().map(|guarded| &guarded.heap);
+    let heaps = heaps
+        .chain(domain::shared())
+        .map(crate::heap::Heap::lock)
+        .collect();
+    embed::before();
+    let _ = HELD.try_with(|slot| *slot.borrow_mut() = Some(Held { bindings, heaps }));
+}
+
+extern "C" fn after_in_parent() {
+    embed::after_in_parent();
+    let _ = HELD.try_with(|slot| slot.borrow_mut().take());
+}
+
+extern "C" fn after_in_child() {
+    embed::after_in_child();
+    let _ = HELD.try_with(|slot| slot.borrow_mut().take());
+}

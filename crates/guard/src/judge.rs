@@ -1,0 +1,85 @@
+//! What the guard knows of a stray access that the library `pkeys` does not: whose block it was, and whether it was one at all.
+//!
+//! Code of a guarded library that runs with its key closed was entered past every gate: by a pointer out of a structure that the
+//! library filled itself. That is the library, and it may write. The key stays open on the thread until its next gate ends,
+//! and the entry is counted. It is told by the instruction's address, or, where the instruction is a leaf function of another
+//! library such as `memcpy(3)`, by the return address on top of the stack.
+//!
+//! All of this runs in a signal handler.
+#![allow(unsafe_code, reason = "reads the top of the faulting thread's stack")]
+
+use core::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use pkeys::embed::Block;
+use pkeys::{Pardon, Stray, Verdict};
+use pkeys_core::Pkey;
+
+use crate::domain;
+use crate::gate::ThreadVariables;
+use crate::learn;
+
+/// Entries past every gate.
+pub(crate) static PAST_GATES: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// Whether the pardon that is about to be given lasts until the thread's next gate ends.
+    static LASTS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Judges a stray access.
+pub(crate) fn stray(stray: &Stray) -> Verdict {
+    if is_past_gates(stray) {
+        PAST_GATES.fetch_add(1, Relaxed);
+        LASTS.with(|lasts| lasts.set(true));
+        return Verdict::Allow;
+    }
+    LASTS.with(|lasts| lasts.set(false));
+    learn::note(stray.addr);
+    Verdict::AsMode
+}
+
+/// How long a pardon lasts: asked after [`stray`] on the same thread.
+pub(crate) fn lasts_until_gate(_: Pkey, pardon: Pardon) -> bool {
+    let lasts = LASTS.with(|lasts| lasts.replace(false)) || pardon == Pardon::Context;
+    if lasts {
+        ThreadVariables::current().set_left_open();
+    }
+    lasts
+}
+
+/// Whether the library itself made the access, outside every gate.
+fn is_past_gates(stray: &Stray) -> bool {
+    let Some(guarded) = domain::all()
+        .iter()
+        .find(|guarded| guarded.settings.name() == stray.domain())
+    else {
+        return false;
+    };
+    guarded.code.contains(stray.pc) || guarded.code.contains(return_address(stray))
+}
+
+/// The word on top of the stack, which is the return address in a function that has pushed nothing.
+fn return_address(stray: &Stray) -> usize {
+    let top = core::ptr::with_exposed_provenance::<usize>(stray.stack_pointer());
+    if !top.is_aligned() || top.is_null() {
+        return 0;
+    }
+    // SAFETY: the stack pointer of a thread that just executed an instruction. Where it points nowhere, this faults within the
+    // handler, and the process dies of it as it would have.
+    unsafe { top.read_volatile() }
+}
+
+/// The block that an address lies in.
+pub(crate) fn block(addr: usize) -> Option<Block> {
+    let found = domain::all()
+        .iter()
+        .find_map(|guarded| guarded.heap.find(addr))?;
+    let block = Block::new(found.start, found.len_bytes);
+    // SAFETY: null, or a descriptor, which lives for ever and is never written.
+    match unsafe { found.descriptor.as_ref() } {
+        _ if found.is_freed => Some(block.with_origin("a block that was freed", "")),
+        Some(descriptor) => Some(block.with_origin(&descriptor.name.text, &descriptor.name.advice)),
+        None => Some(block),
+    }
+}

@@ -1,0 +1,72 @@
+//! `--learn`: which gates' allocations the program writes to.
+//!
+//! The fault handler notes the gate of the block in a fixed table of pointers; at the end the names are printed as a list that
+//! is ready to be given back as `--share`.
+#![allow(unsafe_code, reason = "descriptors by address")]
+
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+use std::collections::BTreeSet;
+
+use crate::domain;
+use crate::gate::descriptor::{Descriptor, IS_INTERNAL};
+
+/// How many gates are noted.
+const CAPACITY: usize = 256;
+
+static IS_ON: AtomicBool = AtomicBool::new(false);
+
+static NOTED: [AtomicPtr<Descriptor>; CAPACITY] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; CAPACITY];
+
+/// Starts to learn.
+pub(crate) fn start() {
+    IS_ON.store(true, Relaxed);
+}
+
+/// Notes a stray access to an address. For the fault handler.
+pub(crate) fn note(addr: usize) {
+    if !IS_ON.load(Relaxed) {
+        return;
+    }
+    let found = domain::all()
+        .iter()
+        .find_map(|guarded| guarded.heap.find(addr));
+    let Some(found) = found.filter(|found| !found.is_freed && !found.descriptor.is_null()) else {
+        return;
+    };
+    let descriptor = found.descriptor.cast_mut();
+    for slot in &NOTED {
+        match slot.compare_exchange(ptr::null_mut(), descriptor, Relaxed, Relaxed) {
+            Ok(_) => return,
+            Err(other) if other == descriptor => return,
+            Err(_) => {}
+        }
+    }
+}
+
+/// What was learnt: the names of the functions by domain.
+pub(crate) fn learnt() -> Vec<(&'static str, BTreeSet<&'static str>)> {
+    let of = |index: usize| {
+        NOTED
+            .iter()
+            // SAFETY: null, or a descriptor, which lives for ever and is never written.
+            .filter_map(|slot| unsafe { slot.load(Relaxed).as_ref() })
+            .filter(|descriptor| descriptor.flags & IS_INTERNAL == 0)
+            .filter(|descriptor| is_of(descriptor, index))
+            .map(|descriptor| descriptor.name.text.as_str())
+            .collect::<BTreeSet<_>>()
+    };
+    let domains = domain::all().iter();
+    domains
+        .map(|guarded| (guarded.settings.name(), of(guarded.index)))
+        .filter(|(_, functions)| !functions.is_empty())
+        .collect()
+}
+
+/// Whether a gate leads into that domain.
+fn is_of(descriptor: &Descriptor, index: usize) -> bool {
+    // SAFETY: null, or a domain, which lives for ever.
+    let guarded = unsafe { descriptor.domain.as_ref() };
+    guarded.is_some_and(|guarded| guarded.index == index)
+}

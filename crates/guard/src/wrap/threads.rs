@@ -1,0 +1,66 @@
+//! `pthread_create(3)`: a thread starts with every guarded key closed, whatever its creator had open.
+//!
+//! Linux gives a new thread its creator's register. A thread that a guarded library makes starts in the library's own code, and
+//! passes a gate first.
+#![allow(
+    unsafe_code,
+    reason = "functions by address, and an allocation that crosses threads"
+)]
+
+use core::ffi::{c_int, c_void};
+
+use crate::callbacks;
+use crate::gate::registers;
+use crate::real::Slot;
+use crate::wrap::{Kind, Wrapper};
+
+static CREATE: Slot = Slot::new();
+
+type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+
+/// What a new thread is to run.
+struct Job {
+    start: Start,
+    argument: *mut c_void,
+}
+
+/// The wrapper of that name.
+pub(super) fn find(name: &str) -> Option<Wrapper> {
+    (name == "pthread_create").then_some(Wrapper {
+        name: "pthread_create",
+        kind: Kind::Plain,
+        function: create as *const () as usize,
+        slot: Some(&CREATE),
+    })
+}
+
+extern "C" fn create(
+    thread: *mut c_void,
+    attributes: *const c_void,
+    start: usize,
+    argument: *mut c_void,
+) -> c_int {
+    let start = callbacks::leave(start, "a thread of the library's");
+    // SAFETY: the caller's start routine, or a gate in front of it.
+    let start = unsafe { core::mem::transmute::<usize, Start>(start) };
+    let job = Box::into_raw(Box::new(Job { start, argument }));
+    type Create = unsafe extern "C" fn(*mut c_void, *const c_void, Start, *mut c_void) -> c_int;
+    // SAFETY: the address of the program's `pthread_create`, noted when this wrapper was bound.
+    let real = unsafe { core::mem::transmute::<usize, Create>(CREATE.get()) };
+    // SAFETY: the caller's arguments, but for the routine, which takes the job.
+    let result = unsafe { real(thread, attributes, begin, job.cast()) };
+    if result != 0 {
+        // SAFETY: no thread was made that would take it.
+        drop(unsafe { Box::from_raw(job) });
+    }
+    result
+}
+
+/// The first function of every thread. A thread may end by unwinding through here (`pthread_exit(3)`): nothing is held.
+unsafe extern "C-unwind" fn begin(job: *mut c_void) -> *mut c_void {
+    registers::close_all();
+    // SAFETY: the job that was made for this thread alone.
+    let Job { start, argument } = *unsafe { Box::from_raw(job.cast::<Job>()) };
+    // SAFETY: as the creator asked.
+    unsafe { start(argument) }
+}
