@@ -110,15 +110,27 @@ mod tests {
     fn lines_with_addresses_of_code_get_names() {
         let symbols = symbols();
         for (line, named) in [
-            (" at          0x0000000000000030", " at          0x0000000000000030 b::c"),
-            (" called from 0x0000000000000020", " called from 0x0000000000000020 a"),
+            (
+                " at          0x0000000000000030",
+                " at          0x0000000000000030 b::c",
+            ),
+            (
+                " called from 0x0000000000000020",
+                " called from 0x0000000000000020 a",
+            ),
             (
                 "pkeys: stray write to 0x12 at 0x38: key 1 of \"x\", strict",
                 "pkeys: stray write to 0x12 at 0x38 (b::c): key 1 of \"x\", strict",
             ),
             // Nothing is known of these.
-            (" called from 0x0000000000000010", " called from 0x0000000000000010"),
-            ("pkeys: page fault at 0x38: not present", "pkeys: page fault at 0x38: not present"),
+            (
+                " called from 0x0000000000000010",
+                " called from 0x0000000000000010",
+            ),
+            (
+                "pkeys: page fault at 0x38: not present",
+                "pkeys: page fault at 0x38: not present",
+            ),
             ("ok at-0x38", "ok at-0x38"),
             (" at ", " at "),
         ] {
@@ -133,6 +145,11 @@ mod tests {
         let symbols = Symbols::of(&elf);
         let named = |(.., name): &&(u64, u64, String)| name.ends_with("Symbols::function");
         let (start, ..) = symbols.functions.iter().find(named).unwrap();
-        assert!(symbols.function(*start).unwrap().ends_with("Symbols::function"));
+        assert!(
+            symbols
+                .function(*start)
+                .unwrap()
+                .ends_with("Symbols::function")
+        );
     }
 }

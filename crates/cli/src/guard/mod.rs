@@ -143,12 +143,7 @@ impl Refusal {
         let (text, status) = match self {
             Self::Usage(text) => (text, 2),
             Self::Failed(text) => (text, 1),
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "it is 3"
-            )]
-            Self::NotGuarded(text) => (text, NOT_GUARDED as u8),
+            Self::NotGuarded(text) => (text, u8::try_from(NOT_GUARDED).unwrap_or(u8::MAX)),
             Self::NotExecutable(text) => (text, NOT_EXECUTABLE),
             Self::NotFound(text) => (text, NOT_FOUND),
         };
