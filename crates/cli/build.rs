@@ -1,13 +1,13 @@
 //! Builds what travels inside the program: the kernel image of `pkeys boot`, the audit library of `pkeys guard`.
 //!
-//! Neither can be a dependency, so a second cargo builds each, into `OUT_DIR`. It inherits nothing that was meant for the program:
+//! Neither can be a dependency, so a second cargo builds each, and a copy goes into `OUT_DIR`. It inherits nothing that was meant for the program:
 //! flags, targets, profiles, clippy's wrapper. What cannot be built is no reason to go without the other commands: the build
 //! warns, and the command says why it has nothing to run.
 
 use core::error::Error;
 use std::env;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[path = "build/guard.rs"]
 mod guard;
@@ -37,8 +37,17 @@ fn main() -> Result<()> {
     let out = PathBuf::from(variable("OUT_DIR")?);
     let package = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     println!("cargo::rerun-if-changed=build.rs");
-    image::embed(&package, &out)?;
-    guard::embed(&package, &out)
+    let nested = nested(&out);
+    image::embed(&package, &out, &nested)?;
+    guard::embed(&package, &out, &nested)
+}
+
+/// Where the other cargos build: one folder for all profiles and targets of this package, as they build the same for each.
+/// Cargo marks the folder that it builds in; without a mark it is `OUT_DIR`.
+fn nested(out: &Path) -> PathBuf {
+    let is_marked = |folder: &&Path| folder.join("CACHEDIR.TAG").is_file();
+    let target = out.ancestors().filter(is_marked).last();
+    target.unwrap_or(out).join("embedded")
 }
 
 /// Whether a variable of the environment may reach the other cargo.

@@ -1,6 +1,6 @@
 //! Builds the audit library of `pkeys guard`, which travels inside the program.
 //!
-//! Cargo has no stable way to depend on another package's shared object, so a second cargo builds it, into `OUT_DIR` and without what
+//! Cargo has no stable way to depend on another package's shared object, so a second cargo builds it, without what
 //! was meant for the program. Where it cannot be built the program does without, and `pkeys guard` says so.
 
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ const SOURCES: [&str; 5] = [
 ];
 
 /// Builds the library and puts it where the program includes it from.
-pub(super) fn embed(package: &Path, out: &Path) -> Result<()> {
+pub(super) fn embed(package: &Path, out: &Path, nested: &Path) -> Result<()> {
     for source in SOURCES {
         for part in ["src", "Cargo.toml", ""] {
             let path = package.join(source).join(part);
@@ -32,7 +32,7 @@ pub(super) fn embed(package: &Path, out: &Path) -> Result<()> {
             }
         }
     }
-    let bytes = match build(package, &out.join("guard")) {
+    let bytes = match build(package, &nested.join("guard")) {
         Ok(file) => fs::read(file)?,
         Err(error) => {
             println!(

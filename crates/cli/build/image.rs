@@ -19,9 +19,9 @@ const PACKAGE: &str = "pkeys-image";
 const MAX_LINES: usize = 12;
 
 /// Builds the image and puts it where the program includes it from; without one, the reason.
-pub(super) fn embed(package: &Path, out: &Path) -> Result<()> {
+pub(super) fn embed(package: &Path, out: &Path, nested: &Path) -> Result<()> {
     let embedded = out.join(PACKAGE);
-    let trouble = match build(&package.join("../../image"), &out.join("image")) {
+    let trouble = match build(&package.join("../../image"), &nested.join("image")) {
         Ok(built) => {
             fs::copy(built, &embedded)?;
             String::new()
@@ -61,7 +61,7 @@ fn build(image: &Path, target: &Path) -> Result<PathBuf> {
     }
     let done = cargo
         .args(["build", "--release", "--locked", "--bin", PACKAGE])
-        // Line tables are for a debugger, which does not look into this file.
+        // Line tables are for a debugger, which does not look into this file; the table of symbols stays, for reports.
         .args(["--config", "profile.release.debug=false"])
         .arg("--target-dir")
         .arg(target)

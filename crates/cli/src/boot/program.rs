@@ -10,7 +10,7 @@ use std::path::{self, Path};
 use std::process::ExitCode;
 
 use pkeys_launch::lines::Lines;
-use pkeys_launch::{End, Ended, Outcome, Said, Stream, process};
+use pkeys_launch::{End, Ended, Outcome, Said, Stream, Symbols, process};
 
 use super::noise::tame;
 use super::{Args, image, words};
@@ -42,7 +42,11 @@ pub(super) fn run(args: &Args, program: &Path) -> Result<ExitCode, Failure> {
         .command(&args.qemu()?, &image::kernel()?)
         .doing("cannot start QEMU")?;
     let name = command.get_program().display().to_string();
-    let mut log = Log::default();
+    let mut log = Log {
+        outcome: None,
+        last: None,
+        symbols: image::symbols(),
+    };
     let mut lines = Lines::default();
     let mut written = Ok(());
     let ended = process::run(command, Some(args.time_limit), &mut |stream, bytes| {
@@ -69,11 +73,13 @@ fn write(bytes: &[u8]) -> io::Result<()> {
 }
 
 /// What the kernel and the emulator say.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Log {
     outcome: Option<Outcome>,
     /// The last line, not yet shown: it may be the reason of the end.
     last: Option<String>,
+    /// The kernel's functions.
+    symbols: Symbols,
 }
 
 impl Log {
@@ -83,7 +89,7 @@ impl Log {
             self.outcome = Some(outcome);
         } else {
             self.tell();
-            self.last = Some(tame(line).into_owned());
+            self.last = Some(tame(&self.symbols.name_in(line)).into_owned());
         }
         ControlFlow::Continue(())
     }
