@@ -37,7 +37,12 @@ const CPUS: [(&str, &str); 4] = [
 ];
 
 /// Command lines, how they end, and what the kernel says.
-const LINES: [(&str, End, &str); 15] = [
+const LINES: [(&str, End, &str); 16] = [
+    (
+        "init_pkru=0x1234554 test=user-starts-with-init-pkru",
+        End::Passed,
+        "ok user-starts-with-init-pkru",
+    ),
     (
         "exec=/bin/true",
         End::Refused,
@@ -57,12 +62,12 @@ const LINES: [(&str, End, &str); 15] = [
     (
         "test=die-stray-write",
         End::Stopped,
-        "supervisor write, page present, protection key, key 5 now",
+        "deaths::stray_write): key 5 of nobody, no access, strict",
     ),
     (
         "test=die-stray-read",
         End::Stopped,
-        "supervisor read, page present, protection key, key 5 now",
+        "deaths::stray_read): key 5 of nobody, no access, strict",
     ),
     (
         "test=die-write-with-read-grant",

@@ -88,7 +88,8 @@ impl Function<'_> {
         // It computes an address and accesses nothing.
         if !name.starts_with("lea") {
             self.is_below |= displacement(&operands, "(%rsp").is_some();
-            if let Some(bytes) = displacement(&operands, "(%rbp") {
+            // With an index the address may be higher than it looks, and often is: a loop that counts from 1.
+            if let Some(bytes) = displacement(&operands, "(%rbp)") {
                 self.deepest = self.deepest.max(bytes);
             }
         }
@@ -179,6 +180,7 @@ mod tests {
             "mov    %rsp,%rbp;add    $0xffffffffffffff80,%rsp;mov    %rax,-0x80(%rbp)",
             "mov    %rsp,%rbp;and    $0xffffffffffffffc0,%rsp;mov    %rax,-0x80(%rbp)",
             "mov    %rsp,%rbp;sub    %rcx,%rsp;mov    %rax,-0x80(%rbp)",
+            "mov    %rsp,%rbp;sub    $0x28,%rsp;movzbl -0x29(%rbp,%r9,1),%r11d",
             // There RBP is a register like any other.
             "mov    %rdi,%rbp;mov    %rax,-0x8(%rbp)",
         ] {
