@@ -13,14 +13,15 @@ const ROOM: usize = 192;
 /// Contexts, none of which goes away but all together.
 #[derive(Debug)]
 pub(crate) struct Arena {
-    contexts: [OnceCell<Context>; ROOM],
+    /// Behind a pointer: as an array it would be a value of 192 times 26 words, which an optimizer takes apart for minutes.
+    contexts: Box<[OnceCell<Context>]>,
     len: Cell<usize>,
 }
 
 impl Default for Arena {
     fn default() -> Self {
         Self {
-            contexts: [const { OnceCell::new() }; ROOM],
+            contexts: (0..ROOM).map(|_| OnceCell::new()).collect(),
             len: Cell::new(0),
         }
     }

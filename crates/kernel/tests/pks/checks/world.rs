@@ -198,10 +198,7 @@ impl<'w> World<'w> {
     }
 }
 
-/// None of it is inlined: the protocol is, at each of its many calls, and with what may come in at each of its steps it would
-/// be too much for an optimizer.
 impl PksCpu for World<'_> {
-    #[inline(never)]
     fn write_pkrs(&self, value: KeyRegister) {
         self.point();
         let cpu = self.cpu();
@@ -209,19 +206,16 @@ impl PksCpu for World<'_> {
         cpu.pkrs.set(value);
     }
 
-    #[inline(never)]
     fn cached(&self) -> u64 {
         self.point();
         self.cpu().cache.get()
     }
 
-    #[inline(never)]
     fn set_cached(&self, value: u64) {
         self.point();
         self.cpu().cache.set(value);
     }
 
-    #[inline(never)]
     fn enable(&self) {
         let cpu = self.cpu();
         let is_closed = cpu.pkrs.get() == self.pks.closed();
@@ -237,13 +231,11 @@ impl PksCpu for World<'_> {
         self.pks.closed()
     }
 
-    #[inline(never)]
     fn current(&self) -> &Context {
         self.point();
         self.arena.get(self.cpu().current.get())
     }
 
-    #[inline(never)]
     fn set_current(&self, context: &Context) {
         self.point();
         let number = self.arena.number(context);
