@@ -40,6 +40,13 @@ pub const EXCLUSIONS: &[Exclusion] = &[
         caught: Mutant::MremapDropsKey,
     },
     Exclusion {
+        what: "mremap of more than one page",
+        reason: "it says whether neighbours are one mapping, in which stable releases of one version differ: after \
+                 MREMAP_DONTUNMAP of memory that was never touched 6.12.107 joins the copy with its neighbour, as the library \
+                 does, and 6.12.117 does not; one page is always within one",
+        caught: Mutant::MremapDropsKey,
+    },
+    Exclusion {
         what: "addresses from 2^47 to 2^56",
         reason: "whether they are user space is a matter of the processor: with five levels of page tables they are",
         caught: Mutant::HoleUndoesMprotect,

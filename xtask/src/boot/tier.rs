@@ -1,4 +1,4 @@
-//! The tier `boot` of `cargo xtask test`: every case on two machines, what must be refused or must end the kernel, the
+//! The tier `boot` of `cargo xtask test`: every case on two machines and in every mode, what must be refused or must end the kernel, the
 //! red zone, the catalogue in ring 3, and the command `pkeys boot` as it is installed.
 
 use super::cases::Cases;
@@ -16,9 +16,12 @@ use core::time::Duration;
 use pkeys_launch::{Qemu, said::Outcome};
 use std::process::Command;
 
-/// The machines that every case runs on: everything the emulator has, on two CPUs; the oldest CPU model with what is needed
+/// The machines that every case runs on: everything the emulator has, on four CPUs; the oldest CPU model with what is needed
 /// and no more.
-const MACHINES: [(&str, u32); 2] = [(DEFAULT_CPU, 2), ("qemu64,+pku,+pks,+xsave", 1)];
+const MACHINES: [(&str, u32); 2] = [(DEFAULT_CPU, 4), ("qemu64,+pku,+pks,+xsave", 1)];
+
+/// The modes that let an access through; that strict does not is shown by the cases that end the kernel.
+const MODES: [&str; 3] = ["relaxed", "silent", "off"];
 
 /// How long one boot may take. They take a second or less where nothing else runs.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -32,7 +35,11 @@ pub(crate) fn tier(workspace: &Workspace, screen: &Screen) -> Result<Report> {
     let found = red_zone::functions(&bench.image)?;
     add_red_zone(&mut report, found.as_deref());
     for (cpu, nr_cpus) in MACHINES {
-        every_case(&bench, cpu, nr_cpus, screen, &mut report)?;
+        every_case(&bench, cpu, nr_cpus, "", screen, &mut report)?;
+    }
+    for mode in MODES {
+        let words = format!(" pks={mode} pks_stray={mode}");
+        every_case(&bench, DEFAULT_CPU, 2, &words, screen, &mut report)?;
     }
     for wanted in ends::all() {
         screen.doing(format!("waiting for {:?}", wanted.says));
@@ -111,13 +118,14 @@ fn every_case(
     bench: &Bench,
     cpu: &str,
     nr_cpus: u32,
+    words: &str,
     screen: &Screen,
     report: &mut Report,
 ) -> Result<()> {
     let machine = Machine {
         cpu,
         nr_cpus,
-        append: format!("cpus={nr_cpus}"),
+        append: format!("cpus={nr_cpus}{words}"),
         ..Machine::default()
     };
     let mut cases = Cases::default();
@@ -128,10 +136,16 @@ fn every_case(
     let (counts, trouble) = cases.finish(end);
     report.counts += counts;
     if let Some(trouble) = trouble {
-        remark(report, &format!("-cpu {cpu} -smp {nr_cpus}: {trouble}"));
+        remark(
+            report,
+            &format!("-cpu {cpu} -smp {nr_cpus}{words}: {trouble}"),
+        );
     }
     if counts.failed > 0 {
-        show(report, &format!("-cpu {cpu} -smp {nr_cpus}\n{output}"));
+        show(
+            report,
+            &format!("-cpu {cpu} -smp {nr_cpus}{words}\n{output}"),
+        );
     }
     Ok(())
 }
