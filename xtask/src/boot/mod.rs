@@ -7,12 +7,13 @@
 //!
 //! * [`machine`]: one boot, and all that was said in it;
 //! * [`cases`]: counts what the kernel says of its cases;
-//! * [`program`]: a program in ring 3 of the image;
+//! * [`program`]: a program in ring 3 of the image; [`c_program`]: one of plain C, whose words are those of Linux;
 //! * [`ends`]: machines and command lines that are refused, and cases that must end the kernel;
 //! * [`figures`]: how long it takes, for `cargo xtask bars`;
 //! * [`red_zone`]: no function of the linked image keeps data below its stack pointer;
 //! * [`mod@tier`]: all of it, for `cargo xtask test`.
 
+mod c_program;
 mod cases;
 mod ends;
 pub(crate) mod figures;

@@ -3,7 +3,7 @@
 
 use super::cases::Cases;
 use super::machine::{Bench, DEFAULT_CPU, Machine};
-use super::{bench, ends, red_zone};
+use super::{bench, c_program, ends, red_zone};
 use crate::conform::run_in_image;
 use crate::test::Report;
 use crate::test::results::Counts;
@@ -47,6 +47,9 @@ pub(crate) fn tier(workspace: &Workspace, screen: &Screen) -> Result<Report> {
         let trouble = wanted.trouble(end, &output);
         add(&mut report, trouble.as_deref(), &output);
     }
+    screen.doing("a program of plain C");
+    let trouble = c_program::trouble(workspace, &bench, LIMIT)?;
+    add(&mut report, trouble.as_deref(), "");
     catalogue(workspace, screen, &mut report)?;
     command(workspace, &bench, screen, &mut report)?;
     Ok(report)
