@@ -61,7 +61,7 @@ fn compile(folder: &Path, arguments: &[&str]) {
         .args(arguments)
         .current_dir(folder)
         .output()
-        .unwrap();
+        .expect("a C++ compiler (Debian's package g++)");
     assert!(
         done.status.success(),
         "{}",
