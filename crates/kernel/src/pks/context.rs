@@ -296,7 +296,12 @@ pub fn end_of_context(cpu: &impl PksCpu) {
 
 /// The closed rights have changed: this CPU loads them. Called on every CPU, by an interrupt, before the change counts as
 /// made.
+///
+/// It writes the register whatever the cache says. A write that was interrupted by one change, and has looked again while
+/// the opposite change was made and not yet told, has left the value of the one in the register and that of the other in
+/// the cache.
 #[inline]
 pub fn refresh(cpu: &impl PksCpu) {
+    cpu.set_cached(INVALID);
     load(cpu);
 }
