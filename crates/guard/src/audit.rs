@@ -11,6 +11,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::bind::{self, Question};
+use crate::caller;
 use crate::domain::{self, Guarded};
 use crate::elf::{Dynamic, LinkMap, Segments, Symbol};
 use crate::map::PAGE_BYTES;
@@ -94,6 +95,12 @@ unsafe extern "C" fn la_objopen(
     }));
     // SAFETY: the loader's variable for this object (1).
     unsafe { cookie.write(core::ptr::from_ref(object).expose_provenance()) };
+    if is_base && caller::is_servant(name) {
+        for code in Segments::of(map).code {
+            // Without a place left a fault in it counts as a stray.
+            caller::SERVANTS.add(code.start, code.end);
+        }
+    }
     // The loader itself and the kernel's object have nothing to bind.
     if !is_base || name.starts_with("ld-linux") || name.starts_with("linux-vdso") {
         return 0;

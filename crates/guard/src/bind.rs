@@ -174,11 +174,8 @@ impl Bindings {
         {
             flags |= callback_bit(argument);
         }
-        let name = Name {
-            text: name.to_owned(),
-            advice: format!("if the program owns what {name} gives it, run with --share {name}"),
-        };
-        self.entry(function, guarded, name, flags)
+        let name = Name::of_function(name);
+        self.entry(function, guarded, name, flags, Routine::Gate)
     }
 
     /// The gate of a function of the library's own that somebody else will call.
@@ -188,11 +185,8 @@ impl Bindings {
         guarded: &'static Guarded,
         what: &str,
     ) -> usize {
-        let name = Name {
-            text: what.to_owned(),
-            advice: String::new(),
-        };
-        self.entry(function, guarded, name, IS_INTERNAL)
+        let name = Name::of_internal(what);
+        self.entry(function, guarded, name, IS_INTERNAL, Routine::Own)
     }
 
     fn entry(
@@ -201,12 +195,9 @@ impl Bindings {
         guarded: &'static Guarded,
         name: Name,
         flags: u64,
+        routine: Routine,
     ) -> usize {
-        let routine = if self.is_bare {
-            Routine::Bare
-        } else {
-            Routine::Gate
-        };
+        let routine = if self.is_bare { Routine::Bare } else { routine };
         self.make(
             Purpose::Gate(function),
             function,
@@ -223,10 +214,7 @@ impl Bindings {
         if self.made.values().any(|thunk| thunk.addr == function) {
             return function;
         }
-        let name = Name {
-            text: "a callback of the program".to_owned(),
-            advice: String::new(),
-        };
+        let name = Name::of_internal("a callback of the program");
         let flags = IS_INTERNAL | IS_REVERSE;
         let purpose = Purpose::Reverse(function);
         let routine = if self.is_bare {
@@ -249,10 +237,7 @@ impl Bindings {
             Some(guarded) => (guarded.index, core::ptr::from_ref(guarded)),
             None => (usize::MAX, core::ptr::null()),
         };
-        let name = Name {
-            text: wrapper.name.to_owned(),
-            advice: String::new(),
-        };
+        let name = Name::of_internal(wrapper.name);
         let purpose = Purpose::Wrapper(target, index);
         self.make(purpose, target, routine, domain, name, IS_INTERNAL)
     }
@@ -270,28 +255,33 @@ impl Bindings {
             return thunk.addr;
         }
         let name: &'static Name = Box::leak(Box::new(name));
+        let is_counted = self.counts && matches!(purpose, Purpose::Gate(_) | Purpose::Reverse(_));
         let has_callbacks = flags >> 8 != 0;
-        let first = if has_callbacks {
-            Routine::Callbacks
+        // What is passed one after the other. A call of the library's own that needs no gate is not counted.
+        let own = (routine == Routine::Own).then_some(Routine::Own);
+        let counted = is_counted.then_some(Routine::Counted);
+        let callbacks = has_callbacks.then_some(Routine::Callbacks);
+        let last = if routine == Routine::Own {
+            Routine::Gate
         } else {
             routine
         };
-        let is_counted = self.counts && matches!(purpose, Purpose::Gate(_) | Purpose::Reverse(_));
+        let after_counted = callbacks.unwrap_or(last);
         let counter: Option<&'static Counter> = is_counted.then(|| {
             let counter = Counter {
                 count: AtomicU64::new(0),
-                next: first.addr(),
+                next: after_counted.addr(),
             };
             &*Box::leak(Box::new(counter))
         });
         let descriptor = Descriptor {
             target,
-            entry: counter.map_or(first, |_| Routine::Counted).addr(),
+            entry: own.or(counted).unwrap_or(after_counted).addr(),
             domain,
             flags,
             name,
             counter: counter.map_or(core::ptr::null(), core::ptr::from_ref),
-            next: routine.addr(),
+            next: own.and(counted).unwrap_or(last).addr(),
         };
         let Some(thunk) = self.thunks.make(descriptor) else {
             crate::refuse::die("no memory for a gate");

@@ -224,7 +224,8 @@ impl Guarded {
 pub(crate) struct Ranges([(AtomicUsize, AtomicUsize); MAX_RANGES]);
 
 impl Ranges {
-    const fn new() -> Self {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
         Self([const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; MAX_RANGES])
     }
 

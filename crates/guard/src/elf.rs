@@ -52,6 +52,7 @@ const INDIRECT: u8 = 10;
 
 /// Dynamic tags (`elf.h`).
 mod tag {
+    pub(super) const NEEDED: usize = 1;
     pub(super) const HASH: usize = 4;
     pub(super) const STRTAB: usize = 5;
     pub(super) const SYMTAB: usize = 6;
@@ -117,6 +118,25 @@ impl LinkMap {
         unsafe { CStr::from_ptr(self.name) }
             .to_string_lossy()
             .into_owned()
+    }
+
+    /// Whether it is linked with a standard library of C++.
+    pub(crate) fn needs_cxx(&self, dynamic: &Dynamic) -> bool {
+        let mut entry = self.dynamic;
+        loop {
+            // SAFETY: within the object's dynamic section, which a null tag ends.
+            match unsafe { entry.read() } {
+                [0, _] => return false,
+                [tag::NEEDED, name] => {
+                    let name = dynamic.string(name);
+                    if name.starts_with("libstdc++.so") || name.starts_with("libc++.so") {
+                        return true;
+                    }
+                }
+                _ => {}
+            }
+            entry = entry.wrapping_add(1);
+        }
     }
 
     /// Its dynamic section, read once.
@@ -199,36 +219,27 @@ impl Dynamic {
         (start, len_bytes / size_of::<Relocation>())
     }
 
-    /// Whether there are packed relocations (`DT_RELR`).
-    pub(crate) fn has_packed_relocations(&self) -> bool {
-        self.packed.1 != 0
-    }
-
-    /// Whether a place in memory has a packed relocation. The table is a list of addresses, each followed by bit maps of the
-    /// 63 words behind the last one that was covered; a bit map has bit 0 set, an address has not.
-    pub(crate) fn is_packed(&self, place: usize) -> bool {
+    /// The places in memory that have packed relocations (`DT_RELR`). The table is a list of addresses, each followed by bit
+    /// maps of the 63 words behind the last one that was covered; a bit map has bit 0 set, an address has not.
+    pub(crate) fn packed(&self) -> Vec<usize> {
         const WORD: usize = size_of::<usize>();
         let (start, len_bytes) = self.packed;
+        let mut places = Vec::new();
         let mut next = 0;
         for at in (start..start + len_bytes).step_by(WORD) {
             let entry = core::ptr::with_exposed_provenance::<usize>(at);
             // SAFETY: within the object's table, as its dynamic section states.
             let entry = unsafe { entry.read() };
             if entry & 1 == 0 {
-                let addr = self.base + entry;
-                if addr == place {
-                    return true;
-                }
-                next = addr + WORD;
+                places.push(self.base + entry);
+                next = self.base + entry + WORD;
             } else {
-                let covered = next..next + 63 * WORD;
-                if covered.contains(&place) {
-                    return entry >> (1 + (place - next) / WORD) & 1 == 1;
-                }
-                next = covered.end;
+                let bits = (0..63).filter(|bit| entry >> (1 + bit) & 1 == 1);
+                places.extend(bits.map(|bit| next + bit * WORD));
+                next += 63 * WORD;
             }
         }
-        false
+        places
     }
 
     /// Where the tables of constructors and destructors are, in memory.

@@ -112,7 +112,7 @@ fn stats() {
     let mut counts: Vec<(u64, &str)> = bindings
         .counters
         .iter()
-        .map(|(name, counter)| (counter.count.load(Relaxed), name.text.as_str()))
+        .map(|(name, counter)| (counter.count.load(Relaxed), name.shown.as_str()))
         .collect();
     counts.sort_unstable_by(|a, b| b.cmp(a));
     let calls: u64 = counts.iter().map(|(count, _)| count).sum();

@@ -2,11 +2,11 @@
 //!
 //! Code of a guarded library that runs with its key closed was entered past every gate: by a pointer out of a structure that the
 //! library filled itself. That is the library, and it may write. The key stays open on the thread until its next gate ends,
-//! and the entry is counted. It is told by the instruction's address, or, where the instruction is a leaf function of another
-//! library such as `memcpy(3)`, by the return address on top of the stack.
+//! and the entry is counted. It is told by the instruction's address, or, where the instruction is in a library that serves
+//! everybody such as `memcpy(3)`'s, by who called it: [`caller`] looks along the stack.
 //!
 //! All of this runs in a signal handler.
-#![allow(unsafe_code, reason = "reads the top of the faulting thread's stack")]
+#![allow(unsafe_code, reason = "descriptors by address")]
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,6 +15,7 @@ use pkeys::embed::Block;
 use pkeys::{Pardon, Stray, Verdict};
 use pkeys_core::Pkey;
 
+use crate::caller;
 use crate::domain;
 use crate::gate::ThreadVariables;
 use crate::learn;
@@ -56,18 +57,8 @@ fn is_past_gates(stray: &Stray) -> bool {
     else {
         return false;
     };
-    guarded.code.contains(stray.pc) || guarded.code.contains(return_address(stray))
-}
-
-/// The word on top of the stack, which is the return address in a function that has pushed nothing.
-fn return_address(stray: &Stray) -> usize {
-    let top = core::ptr::with_exposed_provenance::<usize>(stray.stack_pointer());
-    if !top.is_aligned() || top.is_null() {
-        return 0;
-    }
-    // SAFETY: the stack pointer of a thread that just executed an instruction. Where it points nowhere, this faults within the
-    // handler, and the process dies of it as it would have.
-    unsafe { top.read_volatile() }
+    guarded.code.contains(stray.pc)
+        || caller::of(stray.pc).is_some_and(|caller| guarded.code.contains(caller))
 }
 
 /// The block that an address lies in.
@@ -79,7 +70,9 @@ pub(crate) fn block(addr: usize) -> Option<Block> {
     // SAFETY: null, or a descriptor, which lives for ever and is never written.
     match unsafe { found.descriptor.as_ref() } {
         _ if found.is_freed => Some(block.with_origin("a block that was freed", "")),
-        Some(descriptor) => Some(block.with_origin(&descriptor.name.text, &descriptor.name.advice)),
+        Some(descriptor) => {
+            Some(block.with_origin(&descriptor.name.shown, &descriptor.name.advice))
+        }
         None => Some(block),
     }
 }

@@ -12,10 +12,10 @@
 //! * Calls that would spoil this, such as `sigaction(2)` for SIGSEGV or `pthread_create(3)` inside a callback, get wrappers (`wrap`).
 //!
 //! The loader does not ask about every kind of binding. Relocations of the other kinds are changed before it applies them
-//! (`rewrite`), and so are the tables in the library whose entries others call: constructors, virtual functions.
+//! (`rewrite`), and so are the tables in the library whose entries others call: constructors, virtual functions (`tables`).
 //!
 //! What remains is told apart when it happens. Code of the library that runs with its key closed was entered past every gate,
-//! and gets the key (`judge`); everything else that writes has strayed, and is treated by the library `pkeys`: its policy,
+//! and gets the key (`judge`, `caller`); everything else that writes has strayed, and is treated by the library `pkeys`: its policy,
 //! its pardons, its reports, which here also name the block, and the function whose call allocated it.
 //!
 //! # Life of a guarded program
@@ -46,6 +46,7 @@ pub mod settings;
 mod audit;
 mod bind;
 mod callbacks;
+mod caller;
 mod domain;
 mod elf;
 mod finish;
@@ -60,5 +61,6 @@ mod real;
 mod refuse;
 mod rewrite;
 mod start;
+mod tables;
 mod unwind;
 mod wrap;

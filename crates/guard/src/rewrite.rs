@@ -7,14 +7,17 @@
 //!
 //! Inside a guarded library itself, constructors, destructors and the entries of virtual tables are pointers to code of its own, which
 //! the loader or the program will call. Their relocations are pointed to gates: in tables with addends the addend is changed; where the library
-//! has packed them (`DT_RELR`) the value is in the slot.
+//! has packed them (`DT_RELR`) the value is in the slot. Which tables these are is told by symbols, by the dynamic section, and in
+//! libraries in C++ by their shape ([`tables`]).
 #![allow(unsafe_code, reason = "tables of relocations in memory")]
 
 use crate::bind::Bindings;
 use crate::domain::Guarded;
 use crate::elf::{Dynamic, LinkMap, Relocation, Segments};
 use crate::map::{self, PAGE_BYTES};
+use crate::tables::{self, Leads};
 use core::ops::Range;
+use std::collections::BTreeMap;
 
 /// `R_X86_64_64`.
 const ABSOLUTE: u64 = 1;
@@ -83,7 +86,53 @@ impl Rewrite<'_> {
         }
         let mut tables = self.dynamic.virtual_tables();
         tables.extend(self.dynamic.constructors_and_destructors());
+        if self.map.needs_cxx(self.dynamic) {
+            tables.extend(tables::virtual_tables(&self.relocated_words()));
+        }
         tables
+    }
+
+    /// Every word of the object that will hold an address, and where that leads.
+    fn relocated_words(&self) -> BTreeMap<usize, Leads> {
+        let leads = |is_code| {
+            if is_code {
+                Leads::ToCode
+            } else {
+                Leads::Elsewhere
+            }
+        };
+        let (table, count) = self.dynamic.relocations();
+        let listed = (0..count).map(|index| {
+            // SAFETY: within the object's table, as its dynamic section states.
+            let relocation = unsafe { table.wrapping_add(index).read() };
+            let is_code = match relocation.kind() {
+                RELATIVE => self.is_code(self.map.addr.wrapping_add(relocation.addend)),
+                ABSOLUTE => {
+                    let symbol = self.dynamic.symbol(relocation.symbol());
+                    symbol.is_plain_function()
+                }
+                _ => false,
+            };
+            (self.map.addr + relocation.offset, leads(is_code))
+        });
+        let packed = self.dynamic.packed().into_iter().map(|place| {
+            let value = core::ptr::with_exposed_provenance::<usize>(place);
+            // SAFETY: a word that has a packed relocation.
+            let value = unsafe { value.read() };
+            (
+                place,
+                leads(self.is_code(self.map.addr.wrapping_add(value))),
+            )
+        });
+        listed
+            .chain(packed)
+            .filter(|(place, _)| place.is_multiple_of(size_of::<usize>()))
+            .collect()
+    }
+
+    /// Whether an address is in the code of the object, a guarded library.
+    fn is_code(&self, addr: usize) -> bool {
+        self.segments.code.iter().any(|code| code.contains(&addr))
     }
 
     fn change(
@@ -128,38 +177,36 @@ impl Rewrite<'_> {
     /// The gate of a function of the library's own; `None` where the address is none of its code.
     fn own_gate(&self, function: usize, bindings: &mut Bindings) -> Option<usize> {
         let guarded = self.guarded?;
-        let is_code = self
-            .segments
-            .code
-            .iter()
-            .any(|code| code.contains(&function));
-        is_code.then(|| {
-            bindings.internal_gate(function, guarded, "an entry of the library's own tables")
+        self.is_code(function).then(|| {
+            let offset = function.wrapping_sub(self.map.addr);
+            bindings.internal_gate(
+                function,
+                guarded,
+                &format!("an entry of its own tables, at +{offset:#x}"),
+            )
         })
     }
 
     /// Changes slots in the library's own tables whose relocation is packed: these hold the address as the file has it,
-    /// and the loader will add where the object was put. A slot that a relocation with addend names holds zero.
+    /// and the loader will add where the object was put.
     fn gate_packed(&self, own_tables: &[Range<usize>], bindings: &mut Bindings) -> usize {
-        if !self.dynamic.has_packed_relocations() {
+        if own_tables.is_empty() {
             return 0;
         }
         let mut gated = 0;
-        for table in own_tables {
-            for slot in table.clone().step_by(size_of::<usize>()) {
-                if !self.dynamic.is_packed(slot) {
-                    continue;
-                }
-                let place = core::ptr::with_exposed_provenance_mut::<usize>(slot);
-                // SAFETY: a slot of a table that the object's headers state, which is writable until it was relocated.
-                let value = unsafe { place.read() };
-                let Some(gate) = self.own_gate(self.map.addr.wrapping_add(value), bindings) else {
-                    continue;
-                };
-                // SAFETY: as above; the loader adds the object's address to it.
-                unsafe { place.write(gate.wrapping_sub(self.map.addr)) };
-                gated += 1;
+        for slot in self.dynamic.packed() {
+            if !own_tables.iter().any(|table| table.contains(&slot)) {
+                continue;
             }
+            let place = core::ptr::with_exposed_provenance_mut::<usize>(slot);
+            // SAFETY: a word that has a packed relocation, which is writable until it was applied.
+            let value = unsafe { place.read() };
+            let Some(gate) = self.own_gate(self.map.addr.wrapping_add(value), bindings) else {
+                continue;
+            };
+            // SAFETY: as above; the loader adds the object's address to it.
+            unsafe { place.write(gate.wrapping_sub(self.map.addr)) };
+            gated += 1;
         }
         gated
     }

@@ -10,6 +10,7 @@
 )]
 
 use crate::bind;
+use crate::caller;
 use crate::domain;
 use crate::elf::Dynamic;
 use crate::finish;
@@ -88,6 +89,7 @@ pub(crate) fn finish(
     if !settings.report.is_empty() {
         report::append_to(&settings.report).map_err(|error| error.to_string())?;
     }
+    caller::prepare();
     embed::set_context_fn(judge::lasts_until_gate);
     domain::protect(settings)?;
     shadow::watch_threads(find("pthread_key_create")?, find("pthread_setspecific")?);

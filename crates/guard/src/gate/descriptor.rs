@@ -3,6 +3,8 @@
 
 use core::sync::atomic::AtomicU64;
 
+use cpp_demangle::{DemangleOptions, Symbol};
+
 use crate::domain::Guarded;
 
 /// Bytes between two descriptors.
@@ -24,17 +26,44 @@ pub(crate) struct Descriptor {
     pub(crate) name: &'static Name,
     /// Where calls are counted, with `--stats`; null otherwise.
     pub(crate) counter: *const Counter,
-    /// The routine behind the one that wraps callbacks.
+    /// The routine behind the one that wraps callbacks, or that lets the library's own calls pass.
     pub(crate) next: usize,
 }
 
 /// A name, and what a report advises.
 #[derive(Debug)]
 pub(crate) struct Name {
-    /// The function's name.
+    /// The function's name, as the loader knows it.
     pub(crate) text: String,
+    /// The same for people: of a function in C++, its name there without the types.
+    pub(crate) shown: String,
     /// What to do where its allocations are written by the program.
     pub(crate) advice: String,
+}
+
+impl Name {
+    /// Of an exported function.
+    pub(crate) fn of_function(text: &str) -> Self {
+        let shown = Symbol::new(text).ok().and_then(|symbol| {
+            let options = DemangleOptions::new().no_params().no_return_type();
+            symbol.demangle_with_options(&options).ok()
+        });
+        let shown = shown.unwrap_or_else(|| text.to_owned());
+        Self {
+            text: text.to_owned(),
+            advice: format!("if the program owns what {shown} gives it, run with --share {text}"),
+            shown,
+        }
+    }
+
+    /// Of something that cannot be given as an option.
+    pub(crate) fn of_internal(what: &str) -> Self {
+        Self {
+            text: what.to_owned(),
+            shown: what.to_owned(),
+            advice: String::new(),
+        }
+    }
 }
 
 /// A counter, and the routine behind the one that counts.
@@ -80,3 +109,31 @@ const _: () = assert!(core::mem::offset_of!(Descriptor, domain) == 16);
 const _: () = assert!(core::mem::offset_of!(Descriptor, counter) == 40);
 const _: () = assert!(core::mem::offset_of!(Descriptor, next) == 48);
 const _: () = assert!(core::mem::offset_of!(Counter, next) == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::Name;
+
+    #[test]
+    fn names_of_cxx_are_shown_without_types() {
+        for (text, shown) in [
+            ("sqlite3_open", "sqlite3_open"),
+            (
+                "_ZN7leveldb2DB4OpenERKNS_7OptionsERKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEEPPS0_",
+                "leveldb::DB::Open",
+            ),
+            (
+                "_ZNK7leveldb6Status8ToStringEv",
+                "leveldb::Status::ToString",
+            ),
+            ("_Z", "_Z"),
+        ] {
+            assert_eq!(Name::of_function(text).shown, shown);
+        }
+        let advice = Name::of_function("_ZN1a1bEv").advice;
+        assert!(
+            advice.contains("what a::b gives") && advice.ends_with("--share _ZN1a1bEv"),
+            "{advice}"
+        );
+    }
+}

@@ -195,6 +195,31 @@ pkeys_guard_gate:
     jmp 2b
     .size pkeys_guard_gate, . - pkeys_guard_gate
 
+# ---- In front of the gate of an entry in the library's own tables, such as a virtual function. The library itself calls these too:
+# where its domain is open already, the call goes on as if there were no gate.
+    .globl pkeys_guard_own
+    .hidden pkeys_guard_own
+    .p2align 5
+    .type pkeys_guard_own,@function
+pkeys_guard_own:
+    push rax
+    push rcx
+    push rdx
+    xor ecx, ecx
+    rdpkru
+    mov r10, qword ptr [r11+16]
+    mov ecx, dword ptr [r10]
+    and ecx, eax
+    or ecx, dword ptr [r10+4]
+    cmp ecx, eax
+    pop rdx
+    pop rcx
+    pop rax
+    je 1f
+    jmp qword ptr [r11+48]
+1:  jmp qword ptr [r11]
+    .size pkeys_guard_own, . - pkeys_guard_own
+
 # ---- The gate back: from a guarded library to a callback of the program. Closes every guarded key. Where the shadow stack is closed
 # already, the callback was not called by a guarded library, and there is nothing to do.
     .globl pkeys_guard_reverse

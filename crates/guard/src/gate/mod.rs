@@ -37,6 +37,7 @@ global_asm!(
 unsafe extern "C" {
     fn pkeys_guard_thread_variables() -> *mut [usize; 2];
     fn pkeys_guard_gate();
+    fn pkeys_guard_own();
     fn pkeys_guard_reverse();
     fn pkeys_guard_bare_gate();
     fn pkeys_guard_counted();
@@ -50,6 +51,8 @@ unsafe extern "C" {
 pub(crate) enum Routine {
     /// Into a library, with its key.
     Gate,
+    /// The same, for what the library calls itself, too.
+    Own,
     /// Back to the program, with every key closed.
     Reverse,
     /// Either of them, without keys.
@@ -69,6 +72,7 @@ impl Routine {
     pub(crate) fn addr(self) -> usize {
         let routine: unsafe extern "C" fn() = match self {
             Self::Gate => pkeys_guard_gate,
+            Self::Own => pkeys_guard_own,
             Self::Reverse => pkeys_guard_reverse,
             Self::Bare => pkeys_guard_bare_gate,
             Self::Counted => pkeys_guard_counted,

@@ -123,10 +123,7 @@ mod tests {
     }
 
     fn descriptor() -> Descriptor {
-        let name = Name {
-            text: "add".to_owned(),
-            advice: String::new(),
-        };
+        let name = Name::of_internal("add");
         Descriptor {
             target: add as *const () as usize,
             entry: Routine::Bare.addr(),
