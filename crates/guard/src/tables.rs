@@ -86,6 +86,7 @@ unsafe fn read(addr: usize) -> isize {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "one table")]
 mod tests {
     use super::*;
 
