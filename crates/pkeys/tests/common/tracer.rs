@@ -1,15 +1,14 @@
-//! Runs a case under `ptrace(2)` and writes down what the kernel did to it.
+//! Runs a program under `ptrace(2)` and writes down what the kernel did to it.
 //!
-//! The tracer sees every signal before the library does and passes it on unchanged. It says how the process ended and what
-//! `siginfo_t` came last, which is the one that killed it.
+//! The tracer sees every signal before the program does and passes it on unchanged. It says how the process ended and what
+//! `siginfo_t` came last, which is the one that killed it. Processes that the program makes are left alone.
 
-use std::io::Read as _;
+#![allow(dead_code, reason = "each test program reads its part of the record")]
+
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
-
-use libtest_mimic::Failed;
-
-use crate::case::Case;
+use std::thread::JoinHandle;
 
 /// A signal as the kernel raised it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,31 +27,30 @@ pub(crate) enum End {
     Signal(i32),
 }
 
-/// What was seen of a case.
+/// What was seen of a program.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) end: End,
     /// The faults, in order; single-step traps and others are left out.
     pub(crate) signals: Vec<Signal>,
-    /// Standard output and standard error.
-    pub(crate) output: String,
+    /// The instruction that the last of them came from.
+    pub(crate) pc: Option<usize>,
+    /// Standard output.
+    pub(crate) out: String,
+    /// Standard error.
+    pub(crate) err: String,
 }
 
-/// Runs a case to its end.
-pub(crate) fn run(case: &Case) -> Result<Record, Failed> {
-    let mut command = Command::new("/proc/self/exe");
+/// Runs a program to its end.
+pub(crate) fn run(mut command: Command) -> io::Result<Record> {
     command
-        .env("PKEYS_CASE", case.name)
-        .env_remove("PKEYS_MODE")
-        .env_remove("PKEYS_REPORT")
-        .envs(case.env.iter().copied())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     // SAFETY: between fork and exec, async-signal-safe calls only; the child is traced by this thread.
     unsafe {
         command.pre_exec(|| {
-            libc::dup2(1, 2);
-            // A case that crashes on purpose leaves no core file.
+            // What crashes on purpose leaves no core file.
             let limit = libc::rlimit {
                 rlim_cur: 0,
                 rlim_max: 0,
@@ -60,36 +58,48 @@ pub(crate) fn run(case: &Case) -> Result<Record, Failed> {
             libc::setrlimit(libc::RLIMIT_CORE, &raw const limit);
             match libc::ptrace(libc::PTRACE_TRACEME) {
                 0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
+                _ => Err(io::Error::last_os_error()),
             }
         })
     };
     let mut child = command.spawn()?;
-    let mut stdout = child.stdout.take().ok_or("no pipe")?;
-    let reader = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = stdout.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    });
-    let pid = i32::try_from(child.id())?;
-    let (end, signals) = trace(pid)?;
-    let output = reader.join().map_err(|_| "the reader panicked")?;
+    let out = read(child.stdout.take());
+    let err = read(child.stderr.take());
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let (end, signals, pc) = trace(pid)?;
+    let text = |reader: JoinHandle<String>| {
+        let text = reader.join();
+        text.map_err(|_| io::Error::other("the reader panicked"))
+    };
     Ok(Record {
         end,
         signals,
-        output,
+        pc,
+        out: text(out)?,
+        err: text(err)?,
     })
 }
 
-fn trace(pid: i32) -> Result<(End, Vec<Signal>), Failed> {
+/// Reads a pipe to its end beside what else happens.
+fn read(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read until an error is what there is.
+        let _ = pipe.map(|mut pipe| pipe.read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn trace(pid: i32) -> io::Result<(End, Vec<Signal>, Option<usize>)> {
     let mut signals = Vec::new();
+    let mut pc = None;
     let mut is_started = false;
     loop {
         let mut status = 0;
         // SAFETY: waits for this child's threads, which only this thread traces.
         let tid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
         if tid < 0 {
-            return Err(std::io::Error::last_os_error().into());
+            return Err(io::Error::last_os_error());
         }
         if !libc::WIFSTOPPED(status) {
             if tid != pid {
@@ -100,13 +110,14 @@ fn trace(pid: i32) -> Result<(End, Vec<Signal>), Failed> {
             } else {
                 End::Exit(libc::WEXITSTATUS(status))
             };
-            return Ok((end, signals));
+            return Ok((end, signals, pc));
         }
         let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
         let pass_on = if tid == pid && !is_started {
             // The stop after exec.
             is_started = true;
-            let options = libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_EXITKILL;
+            let options =
+                libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEEXEC | libc::PTRACE_O_EXITKILL;
             // SAFETY: the thread is stopped and traced by this one.
             unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, tid, 0, options) };
             0
@@ -115,6 +126,7 @@ fn trace(pid: i32) -> Result<(End, Vec<Signal>), Failed> {
         } else {
             if [libc::SIGSEGV, libc::SIGBUS].contains(&signal) {
                 signals.extend(siginfo(tid));
+                pc = program_counter(tid);
             }
             signal
         };
@@ -123,7 +135,7 @@ fn trace(pid: i32) -> Result<(End, Vec<Signal>), Failed> {
     }
 }
 
-/// A thread's first stop (SIGSTOP by `PTRACE_O_TRACECLONE`), which is no signal of the case's: no case stops itself.
+/// A thread's first stop (SIGSTOP by `PTRACE_O_TRACECLONE`), which is no signal of the program's: none here stops itself.
 fn is_first_stop(signal: i32) -> bool {
     signal == libc::SIGSTOP
 }
@@ -146,4 +158,17 @@ fn siginfo(tid: i32) -> Option<Signal> {
         // SAFETY: a field of any siginfo that a fault filled.
         addr: unsafe { info.si_addr() }.addr(),
     })
+}
+
+/// The instruction that a thread is at.
+fn program_counter(tid: i32) -> Option<usize> {
+    let mut registers = core::mem::MaybeUninit::<libc::user_regs_struct>::zeroed();
+    // SAFETY: the thread is stopped; the buffer has the size of its registers.
+    let result = unsafe { libc::ptrace(libc::PTRACE_GETREGS, tid, 0, registers.as_mut_ptr()) };
+    if result != 0 {
+        return None;
+    }
+    // SAFETY: filled by the kernel.
+    let registers = unsafe { registers.assume_init() };
+    usize::try_from(registers.rip).ok()
 }

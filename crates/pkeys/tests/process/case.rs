@@ -182,11 +182,14 @@ pub(crate) fn judge(case: &Case, record: &Record) -> Result<(), String> {
         return Err(format!("ended by {:?}, expected {expected:?}", record.end));
     }
     for words in case.says {
-        if !record.output.contains(words) {
+        if ![&record.out, &record.err]
+            .iter()
+            .any(|text| text.contains(words))
+        {
             return Err(format!("the output does not say {words:?}"));
         }
     }
-    let announced = announced(&record.output);
+    let announced = announced(&record.out);
     if case.ends != Ends::Stopped {
         return Ok(());
     }

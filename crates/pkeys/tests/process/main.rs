@@ -18,12 +18,14 @@
 mod case;
 mod cases;
 mod jump;
+#[path = "../common/tracer.rs"]
 mod tracer;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use case::{Case, Needs};
 use libtest_mimic::{Arguments, Failed, Trial};
+use tracer::Record;
 
 fn main() -> ExitCode {
     let cases = cases::all();
@@ -54,7 +56,15 @@ fn run(case: &Case, is_skipped: bool) -> Result<(), Failed> {
     if is_skipped {
         return Err("needs protection keys, and PKEYS_TEST_FORCE=1 allows no skip".into());
     }
-    let record = tracer::run(case)?;
-    case::judge(case, &record)
-        .map_err(|why| format!("{why}\n--- what the case printed\n{}", record.output).into())
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .env("PKEYS_CASE", case.name)
+        .env_remove("PKEYS_MODE")
+        .env_remove("PKEYS_REPORT")
+        .envs(case.env.iter().copied());
+    let record = tracer::run(command)?;
+    case::judge(case, &record).map_err(|why| {
+        let Record { out, err, .. } = &record;
+        format!("{why}\n--- what the case printed\n{out}\n--- and on standard error\n{err}").into()
+    })
 }
