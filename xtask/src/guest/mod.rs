@@ -35,15 +35,17 @@
 //! * [`console`]: reading what comes out;
 //! * [`program`]: one program in a guest, for [`exec`] (`cargo xtask guest`, whose words [`put_in`] reads) and the tasks that
 //!   compare with Linux;
-//! * [`mod@tier`]: the process tier's tests, for `cargo xtask test`.
+//! * [`mod@tier`] and [`guarded`]: the process tier's tests and those of `pkeys guard`, for `cargo xtask test`; [`batch`] runs them.
 
 mod apt;
+mod batch;
 mod build;
 mod console;
 mod contents;
 mod cpio;
 mod elf;
 mod exec;
+mod guarded;
 mod initrd;
 mod inside;
 mod kernel;
@@ -61,6 +63,7 @@ mod tree;
 
 pub(crate) use build::program as build_program;
 pub(crate) use exec::{Args, run, say, status};
+pub(crate) use guarded::tier as guarded_tier;
 pub(crate) use program::{Ended, Guest};
 pub(crate) use qemu::find_or_install as find_qemu;
 pub(crate) use tier::tier;

@@ -25,7 +25,7 @@ const ENVIRONMENT: [(&str, &str); 4] = [
 ];
 
 /// Where programs are in a root of packages.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What is run.
 #[derive(Debug, Default)]

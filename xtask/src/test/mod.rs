@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Run the guest tier, and every other Linux side in the guest, whatever this machine has
     #[arg(long)]
     in_guest: bool,
-    /// Leave out no-pku, release, docs, boot, differential and, unless --in-guest, guest
+    /// Leave out no-pku, release, docs, boot, guarded, differential and, unless --in-guest, guest
     #[arg(long, conflicts_with = "tier")]
     quick: bool,
     /// Run only this tier; may be given several times (without it all run, in this order)

@@ -28,9 +28,12 @@ pub(super) fn tiers(args: &Args, has_keys: bool) -> Vec<Tier> {
         }
         match tier {
             Tier::Guest => args.in_guest || (!has_keys && !args.quick),
-            Tier::NoPku | Tier::Release | Tier::Docs | Tier::Boot | Tier::Differential => {
-                !args.quick
-            }
+            Tier::NoPku
+            | Tier::Release
+            | Tier::Docs
+            | Tier::Boot
+            | Tier::Guarded
+            | Tier::Differential => !args.quick,
             _ => true,
         }
     };
@@ -69,8 +72,8 @@ mod tests {
     #[test]
     fn the_guest_stands_in_for_missing_keys() {
         let all = "fmt shape inventory lint no-std debug no-pku release docs conform boot";
-        assert_eq!(plan("", true), format!("{all} differential"));
-        assert_eq!(plan("", false), format!("{all} guest differential"));
+        assert_eq!(plan("", true), format!("{all} guarded differential"));
+        assert_eq!(plan("", false), format!("{all} guest guarded differential"));
         assert_eq!(plan("--in-guest", true), plan("", false));
     }
 
@@ -89,8 +92,8 @@ mod tests {
 
     #[test]
     fn a_filter_leaves_only_tiers_with_named_tests() {
-        assert_eq!(plan("window", true), "debug no-pku release");
-        assert_eq!(plan("window", false), "debug no-pku release guest");
+        assert_eq!(plan("window", true), "debug no-pku release guarded");
+        assert_eq!(plan("window", false), "debug no-pku release guest guarded");
         assert_eq!(plan("--quick window", false), "debug");
     }
 

@@ -38,6 +38,8 @@ pub(super) enum Tier {
     Boot,
     /// The process tier in a Linux guest with keys; by itself only where this machine has none
     Guest,
+    /// `pkeys guard` on programs and libraries from packages, in a Linux guest with keys
+    Guarded,
     /// Random programs on our kernel and on Linux
     Differential,
 }
@@ -92,6 +94,7 @@ impl Tier {
             Self::Conform => "conform",
             Self::Boot => "boot",
             Self::Guest => "guest",
+            Self::Guarded => "guarded",
             Self::Differential => "differential",
         }
     }
@@ -100,7 +103,7 @@ impl Tier {
     pub(super) fn has_named_tests(self) -> bool {
         matches!(
             self,
-            Self::Debug | Self::NoPku | Self::Release | Self::Guest
+            Self::Debug | Self::NoPku | Self::Release | Self::Guest | Self::Guarded
         )
     }
 
@@ -184,6 +187,7 @@ impl Tier {
             | Self::Conform
             | Self::Boot
             | Self::Guest
+            | Self::Guarded
             | Self::Differential => &[],
         }
     }
@@ -211,6 +215,9 @@ impl Tier {
                 screen,
             ),
             (Self::Guest, _) => guest::tier(workspace, &args.guest, args.filter.as_deref(), screen),
+            (Self::Guarded, _) => {
+                guest::guarded_tier(workspace, &args.guest, args.filter.as_deref(), screen)
+            }
             (_, calls) if self.has_named_tests() => {
                 run_tests(workspace, calls, args.filter.as_deref(), screen)
             }

@@ -1,0 +1,91 @@
+//! Test programs in one boot: each reports as a test program does, and the guest must account for all of them.
+
+use super::Options;
+use super::console::{Console, Expected};
+use super::initrd::Initrd;
+use super::machine::Machine;
+use crate::test::Report;
+use crate::test::screen::Screen;
+use crate::workspace::Workspace;
+use anyhow::Result;
+use core::ops::ControlFlow;
+use core::time::Duration;
+use std::time::Instant;
+use std::{env, fs};
+
+/// After this time the guest's first process kills a program and goes on to the next.
+pub(super) const PROGRAM_LIMIT: Duration = Duration::from_mins(10);
+
+/// Variables that are handed on into the guest: the tests' own.
+const HANDED_ON: &str = "PKEYS_TEST_";
+
+/// What a batch needs beside its programs.
+pub(super) struct Batch<'a> {
+    pub(super) workspace: &'a Workspace,
+    pub(super) options: &'a Options,
+    pub(super) screen: &'a Screen,
+    pub(super) machine: &'a Machine,
+    /// What its initrd is called in the guest's folder, and, with another ending, what it printed.
+    pub(super) name: &'static str,
+}
+
+impl Batch<'_> {
+    /// Boots the guest and counts what its programs report.
+    pub(super) fn run(&self, initrd: &Initrd<'_>) -> Result<Report> {
+        let folder = self.workspace.guest_dir();
+        let path = folder.join(self.name).with_extension("cpio");
+        let len_bytes = initrd.write(&path)?;
+        let booted = Instant::now();
+        let mut console = Console::default();
+        let (end, output) = self.machine.run(&path, len_bytes, &mut |line| {
+            console.line(line);
+            self.screen.doing(console.progress());
+            ControlFlow::Continue(())
+        })?;
+        let seconds = booted.elapsed().as_secs_f32();
+        // Kept also after a good run: which test took long in the guest stands nowhere else.
+        fs::write(folder.join(self.name).with_extension("txt"), &output)?;
+        let kernel = console.kernel().unwrap_or("?").to_owned();
+        let expected = Expected {
+            programs: initrd.jobs.len(),
+            keys: self.options.expects_keys(),
+        };
+        let (counts, why) = console.finish(end, expected);
+        let cpu = &self.options.guest_cpu;
+        let mut remark = format!("Linux {kernel} under QEMU, -cpu {cpu}, up for {seconds:.0} s");
+        for why in why {
+            remark.push_str("; ");
+            remark.push_str(&why);
+        }
+        Ok(Report {
+            counts,
+            remark: Some(remark),
+            output,
+        })
+    }
+}
+
+/// The arguments of a test program.
+pub(super) fn arguments(filter: Option<&str>) -> Vec<String> {
+    // As many as the guest has CPUs; the harness would find that out itself, but for a test that changes affinity.
+    let threads = "--test-threads=2".to_owned();
+    [threads]
+        .into_iter()
+        .chain(filter.map(str::to_owned))
+        .collect()
+}
+
+/// The environment of a test program.
+pub(super) fn variables(options: &Options) -> Vec<(String, String)> {
+    let mut variables = vec![
+        ("HOME".to_owned(), "/tmp".to_owned()),
+        ("TMPDIR".into(), "/tmp".into()),
+        // An emulator is slow: a test that waits for something may wait longer.
+        ("PKEYS_TEST_IN_GUEST".into(), "1".into()),
+    ];
+    if options.guest_cpu.split(',').any(|part| part == "-pku") {
+        variables.push(("PKEYS_TEST_NO_PKU".into(), "1".into()));
+    }
+    variables.extend(env::vars().filter(|(key, _)| key.starts_with(HANDED_ON)));
+    variables
+}
