@@ -140,7 +140,7 @@ static void threads(unsigned before) {
 
 int main(int count, char **arguments) {
     std::string what = count > 1 ? arguments[1] : "all";
-    has_keys = std::getenv("CLERK_HAS_KEYS") != nullptr;
+    has_keys = std::getenv("CASE_HAS_KEYS") != nullptr;
     entry = entry_new(1);
     if (what == "main")
         entry->balance = 666;
