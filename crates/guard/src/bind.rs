@@ -9,15 +9,11 @@
 //! | anyone | signals, threads, long jumps, things left for later | a wrapper ([`wrap`](crate::wrap)) |
 //! | anything else | | the function |
 //!
-//! All state is behind one lock, which is taken with all signals blocked: the loader calls in at a function's first call, from
-//! a signal handler too, and a handler that interrupted the lock's holder would wait for ever.
-#![allow(unsafe_code, reason = "signal masks")]
+//! All state is behind one lock, which is taken with all signals blocked ([`quiet`]).
 
-use core::mem::MaybeUninit;
-use core::ops::{Deref, DerefMut};
 use core::sync::atomic::AtomicU64;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex};
 
 use crate::domain::Guarded;
 use crate::gate::Routine;
@@ -25,6 +21,7 @@ use crate::gate::descriptor::{
     Counter, Descriptor, IS_INTERNAL, IS_REVERSE, IS_SHARED, MAX_ARGUMENT, Name, callback_bit,
 };
 use crate::gate::thunk::{Thunk, Thunks};
+use crate::quiet::{self, Locked};
 use crate::real::Real;
 use crate::wrap::{self, Wrapper};
 
@@ -57,73 +54,11 @@ pub(crate) struct Bindings {
     pub(crate) counters: Vec<(&'static Name, &'static Counter)>,
 }
 
-static BINDINGS: Mutex<Option<Bindings>> = Mutex::new(None);
-
-/// The bindings, locked, with all signals blocked.
-pub(crate) struct Locked {
-    lock: Option<MutexGuard<'static, Option<Bindings>>>,
-    mask: libc::sigset_t,
-}
+static BINDINGS: LazyLock<Mutex<Bindings>> = LazyLock::new(Mutex::default);
 
 /// Locks the bindings.
-pub(crate) fn guard() -> Locked {
-    let mask = block_signals();
-    let mut lock = BINDINGS.lock().unwrap_or_else(PoisonError::into_inner);
-    lock.get_or_insert_default();
-    Locked {
-        lock: Some(lock),
-        mask,
-    }
-}
-
-impl Deref for Locked {
-    type Target = Bindings;
-
-    fn deref(&self) -> &Bindings {
-        match self.lock.as_ref().and_then(|lock| lock.as_ref()) {
-            Some(bindings) => bindings,
-            None => crate::refuse::die("the bindings are gone"),
-        }
-    }
-}
-
-impl DerefMut for Locked {
-    fn deref_mut(&mut self) -> &mut Bindings {
-        match self.lock.as_mut().and_then(|lock| lock.as_mut()) {
-            Some(bindings) => bindings,
-            None => crate::refuse::die("the bindings are gone"),
-        }
-    }
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        drop(self.lock.take());
-        // SAFETY: a mask that the kernel gave.
-        unsafe {
-            libc::pthread_sigmask(
-                libc::SIG_SETMASK,
-                &raw const self.mask,
-                core::ptr::null_mut(),
-            )
-        };
-    }
-}
-
-fn block_signals() -> libc::sigset_t {
-    let mut all = MaybeUninit::<libc::sigset_t>::zeroed();
-    let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: the set is a local variable.
-    unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // A stray access inside the lock would be lost with these blocked.
-    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGTRAP, libc::SIGABRT] {
-        // SAFETY: as above.
-        unsafe { libc::sigdelset(all.as_mut_ptr(), signal) };
-    }
-    // SAFETY: both sets are local variables, filled before.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr()) };
-    // SAFETY: zeroed memory is a set too.
-    unsafe { before.assume_init() }
+pub(crate) fn guard() -> Locked<Bindings> {
+    quiet::lock(&BINDINGS)
 }
 
 /// A question of the loader's.

@@ -13,16 +13,21 @@ use std::sync::MutexGuard;
 
 use pkeys::embed;
 
-use crate::bind::{self, Locked};
+use crate::alloc;
+use crate::bind::{self, Bindings};
 use crate::domain;
 use crate::heap::State;
+use crate::quiet::Locked;
+use crate::wrap::pages::{self, Mapped};
 
 /// What is held between the two ends of a fork.
 struct Held {
     #[expect(dead_code, reason = "held, and given back by its drop")]
-    bindings: Locked,
+    bindings: Locked<Bindings>,
     #[expect(dead_code, reason = "held, and given back by its drop")]
     heaps: Vec<MutexGuard<'static, State>>,
+    #[expect(dead_code, reason = "held, and given back by its drop")]
+    pages: Locked<Mapped>,
 }
 
 thread_local! {
@@ -48,21 +53,32 @@ pub(crate) fn install(register: usize) {
 
 extern "C" fn before() {
     let bindings = bind::guard();
+    let pages = pages::lock();
     let heaps = domain::all().iter().map(|guarded| &guarded.heap);
     let heaps = heaps
         .chain(domain::shared())
         .map(crate::heap::Heap::lock)
         .collect();
     embed::before();
-    let _ = HELD.try_with(|slot| *slot.borrow_mut() = Some(Held { bindings, heaps }));
+    let _ = HELD.try_with(|slot| {
+        *slot.borrow_mut() = Some(Held {
+            bindings,
+            heaps,
+            pages,
+        })
+    });
+    // Last: nothing is allocated from here on.
+    alloc::lock();
 }
 
 extern "C" fn after_in_parent() {
+    alloc::unlock();
     embed::after_in_parent();
     let _ = HELD.try_with(|slot| slot.borrow_mut().take());
 }
 
 extern "C" fn after_in_child() {
+    alloc::unlock();
     embed::after_in_child();
     let _ = HELD.try_with(|slot| slot.borrow_mut().take());
 }

@@ -43,6 +43,7 @@
 pub mod nearest;
 pub mod settings;
 
+mod alloc;
 mod audit;
 mod bind;
 mod callbacks;
@@ -57,6 +58,7 @@ mod judge;
 mod learn;
 mod map;
 mod names;
+mod quiet;
 mod real;
 mod refuse;
 mod rewrite;

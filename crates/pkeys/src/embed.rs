@@ -86,7 +86,8 @@ impl Domain {
     ///
     /// # Safety
     ///
-    /// 1. The pages are mapped, private, readable and writable, aligned to 4096 bytes, and in no other domain.
+    /// 1. The pages are mapped, readable and writable, aligned to 4096 bytes, and in no other domain. They may be shared with
+    ///    other processes, which the key does not keep out.
     /// 2. Whoever has references into them uses them only while the thread has the key open.
     /// 3. They are not unmapped before [`Domain::give_back`].
     ///
@@ -114,6 +115,13 @@ impl Domain {
     /// What `pkey_mprotect(2)` answered: nothing starts there any more.
     pub fn give_back(&self, start: usize, len_bytes: usize) -> io::Result<()> {
         self.inner.release(start, len_bytes)
+    }
+
+    /// Says what is left of pages that were adopted, after their owner has unmapped or moved a part of them, or before: the region that
+    /// starts there goes, and each of these ranges, given as start and length, is one from now on. The pages themselves are not
+    /// touched; the kernel leaves them the key when they move.
+    pub fn recut(&self, start: usize, ranges: &[(usize, usize)], label: &'static str) {
+        self.inner.recut(start, ranges, label);
     }
 }
 

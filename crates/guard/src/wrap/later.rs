@@ -9,7 +9,7 @@ use core::ffi::{c_int, c_uint, c_void};
 
 use crate::callbacks::leave;
 use crate::real::Slot;
-use crate::wrap::{Kind, Wrapper};
+use crate::wrap::Wrapper;
 
 static AT_EXIT: Slot = Slot::new();
 static AT_QUICK_EXIT: Slot = Slot::new();
@@ -40,12 +40,7 @@ pub(super) fn find(name: &str) -> Option<Wrapper> {
         "__register_atfork" => ("__register_atfork", at_fork as *const (), &AT_FORK),
         _ => return None,
     };
-    Some(Wrapper {
-        name,
-        kind: Kind::Plain,
-        function: function as usize,
-        slot: Some(slot),
-    })
+    Some(Wrapper::plain(name, function, slot))
 }
 
 /// `int f(void (*)(void *), void *, void *)`.

@@ -4,9 +4,9 @@
 //! * [`signals`]: `sigaction(2)` and `signal(2)`, which must not replace the fault handlers.
 //! * [`threads`]: `pthread_create(3)`, so that no thread starts with a key open.
 //! * [`exec`]: `execve(2)` of the guarded process itself.
-//! * [`exits`]: `_exit(2)`, by which a program ends without destructors.
+//! * [`exits`]: `_exit(2)` and `quick_exit(3)`, by which a program ends without destructors.
 //! * [`later`]: functions of a guarded library that are left with somebody who calls them later.
-//! * [`pages`]: `mmap(2)` in a guarded library, with `--mmap`.
+//! * [`pages`]: `mmap(2)` and its kin, with `--mmap`.
 //!
 //! Long jumps have no wrapper in Rust: `gate.s` gives frames up and goes on.
 
@@ -42,23 +42,54 @@ pub(crate) struct Wrapper {
     pub(crate) slot: Option<&'static Slot>,
 }
 
+impl Wrapper {
+    /// One that takes the arguments as they are.
+    pub(crate) fn plain(
+        name: &'static str,
+        function: *const (),
+        slot: impl Into<Option<&'static Slot>>,
+    ) -> Self {
+        Self {
+            name,
+            kind: Kind::Plain,
+            function: function as usize,
+            slot: slot.into(),
+        }
+    }
+
+    /// One that takes the domain of the caller as fourth argument.
+    pub(crate) fn with_domain(
+        name: &'static str,
+        function: *const (),
+        slot: impl Into<Option<&'static Slot>>,
+    ) -> Self {
+        Self {
+            kind: Kind::WithDomain,
+            ..Self::plain(name, function, slot)
+        }
+    }
+
+    /// One in front of a long jump.
+    fn jump(name: &'static str) -> Self {
+        Self {
+            kind: Kind::Longjmp,
+            ..Self::plain(name, core::ptr::null(), None)
+        }
+    }
+}
+
 /// Names of long jumps; with `_FORTIFY_SOURCE` the last.
 const JUMPS: [&str; 4] = ["longjmp", "_longjmp", "siglongjmp", "__longjmp_chk"];
 
 /// The wrapper for a function of that name, when a guarded library or another object asks for it.
 pub(crate) fn find(name: &str, is_guarded: bool) -> Option<Wrapper> {
     if let Some(&name) = JUMPS.iter().find(|jump| **jump == name) {
-        return Some(Wrapper {
-            name,
-            kind: Kind::Longjmp,
-            function: 0,
-            slot: None,
-        });
+        return Some(Wrapper::jump(name));
     }
     let of_guarded = || {
         memory::for_guarded(name)
             .or_else(|| later::find(name))
-            .or_else(|| pages::find(name))
+            .or_else(|| pages::for_guarded(name))
     };
     let guarded = if is_guarded { of_guarded() } else { None };
     guarded
@@ -67,4 +98,5 @@ pub(crate) fn find(name: &str, is_guarded: bool) -> Option<Wrapper> {
         .or_else(|| threads::find(name))
         .or_else(|| exec::find(name))
         .or_else(|| exits::find(name))
+        .or_else(|| pages::for_all(name))
 }

@@ -11,7 +11,7 @@ use core::mem::MaybeUninit;
 use pkeys::embed;
 
 use crate::real::Slot;
-use crate::wrap::{Kind, Wrapper};
+use crate::wrap::Wrapper;
 
 static SIGACTION: Slot = Slot::new();
 static SIGNAL: Slot = Slot::new();
@@ -25,12 +25,7 @@ pub(super) fn find(name: &str) -> Option<Wrapper> {
         "sysv_signal" | "__sysv_signal" => ("sysv_signal", sysv_signal as *const (), &SYSV_SIGNAL),
         _ => return None,
     };
-    Some(Wrapper {
-        name,
-        kind: Kind::Plain,
-        function: function as usize,
-        slot: Some(slot),
-    })
+    Some(Wrapper::plain(name, function, slot))
 }
 
 /// What follows the guard's handler of that signal, where it has one.

@@ -12,7 +12,7 @@ use core::ffi::{c_int, c_void};
 use crate::callbacks;
 use crate::gate::registers;
 use crate::real::Slot;
-use crate::wrap::{Kind, Wrapper};
+use crate::wrap::Wrapper;
 
 static CREATE: Slot = Slot::new();
 
@@ -26,12 +26,8 @@ struct Job {
 
 /// The wrapper of that name.
 pub(super) fn find(name: &str) -> Option<Wrapper> {
-    (name == "pthread_create").then_some(Wrapper {
-        name: "pthread_create",
-        kind: Kind::Plain,
-        function: create as *const () as usize,
-        slot: Some(&CREATE),
-    })
+    (name == "pthread_create")
+        .then(|| Wrapper::plain("pthread_create", create as *const (), &CREATE))
 }
 
 extern "C" fn create(

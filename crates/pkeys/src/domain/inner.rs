@@ -128,6 +128,22 @@ impl DomainInner {
         }
     }
 
+    /// Puts other regions in the place of one, without touching pages.
+    pub(crate) fn recut(&self, start: usize, ranges: &[(usize, usize)], label: &'static str) {
+        let _lock = self.lock();
+        regions::remove(start);
+        for &(start, len_bytes) in ranges {
+            regions::insert(regions::Record {
+                start,
+                end: start + len_bytes,
+                label,
+                is_writable: true,
+                domain: self.record,
+                serial: self.serial,
+            });
+        }
+    }
+
     /// Changes the mode: leaving or entering `off` tags or untags every page of the domain.
     pub(crate) fn set_mode(&self, mode: Mode) -> io::Result<()> {
         let _lock = self.lock();

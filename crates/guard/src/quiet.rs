@@ -1,0 +1,77 @@
+//! Locks that are taken with all signals blocked.
+//!
+//! The loader calls in at a function's first call, and a program may map memory, in a signal handler too. A handler that interrupted
+//! the lock's holder would wait for ever.
+#![allow(unsafe_code, reason = "signal masks")]
+
+use core::mem::MaybeUninit;
+use core::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Something locked, with all signals blocked on the thread that holds it.
+#[derive(Debug)]
+pub(crate) struct Locked<T: 'static> {
+    /// There until the drop.
+    lock: Option<MutexGuard<'static, T>>,
+    mask: libc::sigset_t,
+}
+
+/// Blocks the signals, then takes the lock.
+pub(crate) fn lock<T>(mutex: &'static Mutex<T>) -> Locked<T> {
+    let mask = block_signals();
+    let lock = mutex.lock().unwrap_or_else(PoisonError::into_inner);
+    Locked {
+        lock: Some(lock),
+        mask,
+    }
+}
+
+impl<T> Deref for Locked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.lock {
+            Some(lock) => lock,
+            None => crate::refuse::die("a lock was used after it was given back"),
+        }
+    }
+}
+
+impl<T> DerefMut for Locked<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        match &mut self.lock {
+            Some(lock) => lock,
+            None => crate::refuse::die("a lock was used after it was given back"),
+        }
+    }
+}
+
+impl<T> Drop for Locked<T> {
+    fn drop(&mut self) {
+        drop(self.lock.take());
+        // SAFETY: a mask that the kernel gave.
+        unsafe {
+            libc::pthread_sigmask(
+                libc::SIG_SETMASK,
+                &raw const self.mask,
+                core::ptr::null_mut(),
+            )
+        };
+    }
+}
+
+fn block_signals() -> libc::sigset_t {
+    let mut all = MaybeUninit::<libc::sigset_t>::zeroed();
+    let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: the set is a local variable.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // A stray access inside the lock would be lost with these blocked.
+    for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGTRAP, libc::SIGABRT] {
+        // SAFETY: as above.
+        unsafe { libc::sigdelset(all.as_mut_ptr(), signal) };
+    }
+    // SAFETY: both sets are local variables, filled before.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr()) };
+    // SAFETY: zeroed memory is a set too.
+    unsafe { before.assume_init() }
+}
