@@ -36,7 +36,8 @@ pub(crate) fn begin() -> Result<Settings, String> {
         answer(settings.trial);
         return Ok(settings);
     }
-    wrap::exec::keep(&text, &std::env::var(AUDIT_VARIABLE).unwrap_or_default());
+    let audit = std::env::var(AUDIT_VARIABLE).unwrap_or_default();
+    wrap::exec::keep(&text, &audit, settings.inherit);
     if !settings.inherit {
         for name in [VARIABLE, AUDIT_VARIABLE] {
             // SAFETY: the process has one thread, and no code of the program has run.
@@ -84,7 +85,7 @@ pub(crate) fn finish(
         .find_map(|name| program?.find(name));
     let environ = copied.map_or_else(|| find("environ"), Ok)?;
     wrap::exec::prepare(find("execve")?, find("execvpe")?, environ);
-    wrap::exits::prepare(find("_exit")?);
+    wrap::exits::prepare(find("_exit")?, find("__cxa_at_quick_exit")?);
     finish::FLUSH.note(find("fflush")?);
     if !settings.report.is_empty() {
         report::append_to(&settings.report).map_err(|error| error.to_string())?;
