@@ -1,7 +1,7 @@
 //! The end of the program: what `--stats` and `--learn` print, and whether anything was guarded at all.
 //!
-//! It runs as a destructor of the audit library, after those of the program and its libraries, or when the program calls `_exit(2)`. A
-//! program that ends by a signal or by `execve(2)` prints nothing; neither does a child of `fork(2)`.
+//! It runs as a destructor of the audit library, after those of the program and its libraries, or when the program calls `_exit(2)` or
+//! `quick_exit(3)`. A program that ends by a signal or by `execve(2)` prints nothing; neither does a child of `fork(2)`.
 #![allow(
     unsafe_code,
     reason = "a function of the program's C library by address, and the destructor's section"
@@ -147,7 +147,13 @@ fn stats() {
 fn list_learnt() {
     let learnt = learn::learnt();
     if learnt.is_empty() {
-        say("the program wrote to nothing that a listed function gave it: no --share is needed");
+        say("the program wrote to nothing that a function gave it: no --share is needed");
+    }
+    let unnamed = learn::unnamed();
+    if unnamed > 0 {
+        say(&format!(
+            "{unnamed} stray writes went to memory that no exported function gave; --share does not help, the reports say where"
+        ));
     }
     for (library, functions) in learnt {
         let functions: Vec<&str> = functions.into_iter().collect();

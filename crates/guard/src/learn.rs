@@ -5,11 +5,14 @@
 #![allow(unsafe_code, reason = "descriptors by address")]
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 use std::collections::BTreeSet;
 
 use crate::domain;
-use crate::gate::descriptor::{Descriptor, IS_INTERNAL};
+use crate::gate::descriptor::{Descriptor, IS_INTERNAL, IS_SHARED};
+
+/// Gates that a list cannot name, or has named already.
+const NOT_LISTED: u64 = IS_INTERNAL | IS_SHARED;
 
 /// How many gates are noted.
 const CAPACITY: usize = 256;
@@ -18,6 +21,9 @@ static IS_ON: AtomicBool = AtomicBool::new(false);
 
 static NOTED: [AtomicPtr<Descriptor>; CAPACITY] =
     [const { AtomicPtr::new(ptr::null_mut()) }; CAPACITY];
+
+/// Stray writes to memory that no exported function of a library gave.
+static UNNAMED: AtomicU64 = AtomicU64::new(0);
 
 /// Starts to learn.
 pub(crate) fn start() {
@@ -32,10 +38,15 @@ pub(crate) fn note(addr: usize) {
     let found = domain::all()
         .iter()
         .find_map(|guarded| guarded.heap.find(addr));
-    let Some(found) = found.filter(|found| !found.is_freed && !found.descriptor.is_null()) else {
+    let found = found.filter(|found| !found.is_freed);
+    // SAFETY: null, or a descriptor, which lives for ever and is never written.
+    let descriptor = found.and_then(|found| unsafe { found.descriptor.as_ref() });
+    let Some(descriptor) = descriptor.filter(|descriptor| descriptor.flags & NOT_LISTED == 0)
+    else {
+        UNNAMED.fetch_add(1, Relaxed);
         return;
     };
-    let descriptor = found.descriptor.cast_mut();
+    let descriptor = ptr::from_ref(descriptor).cast_mut();
     for slot in &NOTED {
         match slot.compare_exchange(ptr::null_mut(), descriptor, Relaxed, Relaxed) {
             Ok(_) => return,
@@ -45,6 +56,12 @@ pub(crate) fn note(addr: usize) {
     }
 }
 
+/// How many stray writes a list will not help against: a library's variables, memory that it mapped, blocks that were freed, blocks
+/// that a constructor or a callback of its own allocated.
+pub(crate) fn unnamed() -> u64 {
+    UNNAMED.load(Relaxed)
+}
+
 /// What was learnt: the names of the functions by domain.
 pub(crate) fn learnt() -> Vec<(&'static str, BTreeSet<&'static str>)> {
     let of = |index: usize| {
@@ -52,7 +69,6 @@ pub(crate) fn learnt() -> Vec<(&'static str, BTreeSet<&'static str>)> {
             .iter()
             // SAFETY: null, or a descriptor, which lives for ever and is never written.
             .filter_map(|slot| unsafe { slot.load(Relaxed).as_ref() })
-            .filter(|descriptor| descriptor.flags & IS_INTERNAL == 0)
             .filter(|descriptor| is_of(descriptor, index))
             .map(|descriptor| descriptor.name.text.as_str())
             .collect::<BTreeSet<_>>()

@@ -20,7 +20,7 @@ use crate::gate::descriptor::Descriptor;
 use crate::gate::{registers, shadow};
 use crate::heap::Heap;
 use crate::real::Slot;
-use crate::wrap::{Kind, Wrapper};
+use crate::wrap::Wrapper;
 use pkeys_core::Pkey;
 
 /// The alignment that `operator new` gives without being asked.
@@ -40,12 +40,7 @@ static NEW_ALIGNED: Slot = Slot::new();
 pub(super) fn for_guarded(name: &str) -> Option<Wrapper> {
     type One = extern "C" fn(usize, usize, usize, *const Guarded) -> *mut c_void;
     let with = |name: &'static str, function: *const (), slot: Option<&'static Slot>| {
-        Some(Wrapper {
-            name,
-            kind: Kind::WithDomain,
-            function: function as usize,
-            slot,
-        })
+        Some(Wrapper::with_domain(name, function, slot))
     };
     match name {
         "malloc" => with("malloc", malloc as One as *const (), Some(&MALLOC)),
@@ -79,12 +74,7 @@ pub(super) fn for_guarded(name: &str) -> Option<Wrapper> {
 /// Wrappers for everybody, by name.
 pub(super) fn for_all(name: &str) -> Option<Wrapper> {
     let plain = |name: &'static str, function: *const (), slot: &'static Slot| {
-        Some(Wrapper {
-            name,
-            kind: Kind::Plain,
-            function: function as usize,
-            slot: Some(slot),
-        })
+        Some(Wrapper::plain(name, function, slot))
     };
     match name {
         "free" | "cfree" => plain("free", free as *const (), &FREE),
@@ -219,10 +209,25 @@ extern "C" fn realloc(
         free(block);
         return ptr::null_mut();
     }
+    let account = Account::of(guarded);
+    // In a function whose allocations belong to the caller, a block of the domain's becomes the caller's too.
+    let is_shared = |heap: &Heap| domain::shared().is_some_and(|shared| ptr::eq(shared, heap));
+    if account.heap.is_some_and(is_shared) && !is_shared(heap) {
+        let usable = heap.usable_bytes(block.expose_provenance());
+        let new = account.take(|heap, descriptor| heap.allocate(len_bytes, descriptor));
+        if !new.is_null() {
+            // SAFETY: two blocks of at least so many bytes each; everybody may read the old one.
+            unsafe {
+                ptr::copy_nonoverlapping(block.cast::<u8>(), new.cast(), usable.min(len_bytes))
+            };
+            free(block);
+        }
+        return new;
+    }
     let account = Account {
         heap: Some(heap),
         pkey,
-        ..Account::of(guarded)
+        ..account
     };
     account
         .take(|heap, descriptor| heap.reallocate(block.expose_provenance(), len_bytes, descriptor))

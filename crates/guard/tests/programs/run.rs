@@ -153,7 +153,9 @@ impl Ended {
     /// It died of a stray access, and the report has those parts.
     #[track_caller]
     pub(crate) fn strayed(&self, parts: &[&str]) -> &Self {
-        self.killed_by(libc::SIGSEGV).says(&["stray write to domain"]).says(parts)
+        self.killed_by(libc::SIGSEGV)
+            .says(&["stray write to domain"])
+            .says(parts)
     }
 
     /// It died of that signal.
