@@ -23,6 +23,9 @@ use crate::learn;
 /// Entries past every gate.
 pub(crate) static PAST_GATES: AtomicU64 = AtomicU64::new(0);
 
+/// The advice for a block that nobody has any more.
+const FREED: &str = "the block was freed before: no list helps, look for who freed it";
+
 thread_local! {
     /// Whether the pardon that is about to be given lasts until the thread's next gate ends.
     static LASTS: Cell<bool> = const { Cell::new(false) };
@@ -68,11 +71,8 @@ pub(crate) fn block(addr: usize) -> Option<Block> {
         .find_map(|guarded| guarded.heap.find(addr))?;
     let block = Block::new(found.start, found.len_bytes);
     // SAFETY: null, or a descriptor, which lives for ever and is never written.
-    match unsafe { found.descriptor.as_ref() } {
-        _ if found.is_freed => Some(block.with_origin("a block that was freed", "")),
-        Some(descriptor) => {
-            Some(block.with_origin(&descriptor.name.shown, &descriptor.name.advice))
-        }
-        None => Some(block),
-    }
+    let name = unsafe { found.descriptor.as_ref() }.map(|descriptor| descriptor.name);
+    let origin = name.map_or("", |name| &name.shown);
+    let advice = name.map_or("", |name| &name.advice);
+    Some(block.with_origin(origin, if found.is_freed { FREED } else { advice }))
 }

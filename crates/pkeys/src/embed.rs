@@ -10,7 +10,7 @@
 )]
 
 use core::ffi::c_int;
-use core::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Release};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Acquire, Ordering::Release};
 use std::io;
 
 use pkeys_core::{Pardon, Pkey};
@@ -68,6 +68,19 @@ static CONTEXT: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 /// true, the key stays open on the thread, and the caller closes it when the thread's context ends.
 pub fn set_context_fn(function: ContextFn) {
     CONTEXT.store(function as *mut (), Release);
+}
+
+static HAS_GATES: AtomicBool = AtomicBool::new(false);
+
+/// Says that keys are opened by gates around a library, not by windows of the program's own: reports then speak of gates, which a
+/// user of the program has asked for, and not of windows, which nobody there has heard of.
+pub fn speak_of_gates() {
+    HAS_GATES.store(true, Release);
+}
+
+/// Whether that was said.
+pub(crate) fn has_gates() -> bool {
+    HAS_GATES.load(Acquire)
 }
 
 /// Asks that function; false where there is none.

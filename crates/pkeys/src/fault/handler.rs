@@ -15,6 +15,7 @@ use pkeys_core::{
 
 use crate::domain::Protection;
 use crate::domain::record::{DomainRecord, NAME_MAX_BYTES};
+use crate::embed;
 use crate::fault::frame::Frame;
 use crate::fault::install::{chain, die, is_default};
 use crate::fault::pardon::Undone;
@@ -293,6 +294,7 @@ fn describe(
         domain_serial: fault.region.serial,
         domain_created_ticks: domain.created_ticks.load(Relaxed),
         registers: frame.registers(),
+        has_gates: embed::has_gates(),
         name,
         name_len,
     }

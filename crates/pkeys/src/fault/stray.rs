@@ -54,6 +54,8 @@ pub struct Stray {
     pub(crate) domain_created_ticks: u64,
     /// The general registers that an unwinder starts from.
     pub(crate) registers: Registers,
+    /// Whether the key is opened by gates around a library, not by windows of the program's own.
+    pub(crate) has_gates: bool,
     pub(crate) name: [u8; NAME_MAX_BYTES],
     pub(crate) name_len: usize,
 }

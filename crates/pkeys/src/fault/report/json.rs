@@ -31,6 +31,8 @@ struct Report<'f> {
     offset: usize,
     addr: Hex,
     access: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block: Option<BlockOf>,
     mode: &'static str,
     pardoned: bool,
     thread_older_than_domain: Option<bool>,
@@ -38,6 +40,15 @@ struct Report<'f> {
     now: Now<'f>,
     unwound: &'static str,
     frames: Vec<Frame<'f>>,
+}
+
+#[derive(Serialize)]
+struct BlockOf {
+    start: Hex,
+    len: usize,
+    offset: usize,
+    origin: &'static str,
+    advice: &'static str,
 }
 
 #[derive(Serialize)]
@@ -80,6 +91,13 @@ pub(super) fn line(finding: &Finding<'_>) -> String {
         offset: stray.offset_bytes(),
         addr: Hex(stray.addr as u64),
         access: access_word(stray.access),
+        block: stray.block.map(|block| BlockOf {
+            start: Hex(block.start as u64),
+            len: block.len_bytes,
+            offset: stray.addr.wrapping_sub(block.start),
+            origin: block.origin,
+            advice: block.advice,
+        }),
         mode: stray.mode.name(),
         pardoned: stray.is_pardoned,
         thread_older_than_domain: finding.is_thread_older,
@@ -197,6 +215,23 @@ mod tests {
             ],
         });
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_block_is_there_where_the_domain_tells() {
+        let mut record = sample::record();
+        let without: Value = serde_json::from_str(&line(&sample::finding(&record))).unwrap();
+        assert!(without.get("block").is_none());
+        record.stray.as_mut().unwrap().block = Some(sample::block());
+        let with: Value = serde_json::from_str(&line(&sample::finding(&record))).unwrap();
+        let expected = json!({
+            "start": "0x7f0000001220",
+            "len": 64,
+            "offset": 0x14,
+            "origin": "entry_new",
+            "advice": "run with --share entry_new",
+        });
+        assert_eq!(with["block"], expected);
     }
 
     #[test]

@@ -122,6 +122,9 @@ fn block(stray: &Stray) -> Option<String> {
 /// What is known of the thread's past with the domain.
 fn past(finding: &Finding<'_>) -> &'static str {
     let is_in_handler = finding.is_in_signal_handler() == Some(true);
+    if finding.stray.has_gates {
+        return past_gates(finding.stray.history, is_in_handler);
+    }
     match (finding.stray.history, finding.is_thread_older) {
         (History::Closed, _) => "it has no window open",
         (History::Window, _) => "its open windows allow less",
@@ -140,6 +143,20 @@ fn past(finding: &Finding<'_>) -> &'static str {
     }
 }
 
+/// The same where gates open the key.
+fn past_gates(history: History, is_in_handler: bool) -> &'static str {
+    match history {
+        History::Closed | History::Window => "outside every gate of the library",
+        History::SignalHandler | History::Untouched if is_in_handler => {
+            "in a signal handler, where the gates of the interrupted code do not count"
+        }
+        History::SignalHandler | History::Untouched => {
+            "outside every gate, with the rights that the kernel gives to signal handlers"
+        }
+        History::Unknown => "no gate of the library is open",
+    }
+}
+
 /// What the thread could do, and what it could have without a window.
 fn rights(stray: &Stray) -> String {
     let mut text = match (stray.rights_at_fault, stray.register_at_fault) {
@@ -149,7 +166,10 @@ fn rights(stray: &Stray) -> String {
         }
         _ => "no key, mprotect(2) for all threads at once; ".to_owned(),
     };
-    text.push_str("without a window ");
+    text.push_str(match stray.has_gates {
+        true => "outside its gates ",
+        false => "without a window ",
+    });
     text.push_str(rights_words(stray.closed));
     let (reads, writes) = (stray.grants.reads(), stray.grants.writes());
     if (reads, writes) != (0, 0) {
@@ -277,6 +297,48 @@ pkeys: stray write to domain \"ledger\" by ledgerd::audit::recount at src/audit.
             ": its open windows allow less\n",
             "; windows open: 1 to read, 0 to write\n",
             "  mode    relaxed, let through, and told once for each place in the code\n",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn where_gates_open_the_key_nothing_is_said_of_windows() {
+        let mut record = sample::record();
+        for (history, expected) in [
+            (History::Closed, ": outside every gate of the library\n"),
+            (
+                History::Untouched,
+                ": outside every gate, with the rights that the kernel",
+            ),
+        ] {
+            let stray = record.stray.as_mut().unwrap();
+            stray.has_gates = true;
+            stray.history = history;
+            let text = rendered(&record, |_| {});
+            assert!(text.contains(expected), "{text}");
+            assert!(text.contains("; outside its gates read only\n"), "{text}");
+            assert!(!text.contains("window"), "{text}");
+        }
+        record.stray.as_mut().unwrap().history = History::Untouched;
+        let text = rendered(&record, |finding| {
+            finding.places[1].is_interrupted = true;
+        });
+        assert!(
+            text.contains("where the gates of the interrupted code do not"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_block_is_said_with_what_to_do() {
+        let mut record = sample::record();
+        let stray = record.stray.as_mut().unwrap();
+        stray.block = Some(sample::block());
+        let text = rendered(&record, |_| {});
+        for part in [
+            "  block   byte 20 of 64 bytes at 0x7f0000001220, allocated in entry_new\n",
+            "  advice  run with --share entry_new\n",
         ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }

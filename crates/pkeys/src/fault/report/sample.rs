@@ -5,6 +5,7 @@ use pkeys_core::{
 };
 
 use crate::domain::record::NAME_MAX_BYTES;
+use crate::embed::Block;
 use crate::fault::report::clock::clock_ticks;
 use crate::fault::report::finding::{Extent, Finding, Place};
 use crate::fault::report::modules::{BuildId, Module};
@@ -47,9 +48,15 @@ pub(super) fn stray() -> Stray {
             rip: pc as u64,
             ..Registers::default()
         },
+        has_gates: false,
         name,
         name_len: 6,
     }
+}
+
+/// A block that the access lies in.
+pub(super) fn block() -> Block {
+    Block::new(0x7f00_0000_1220, 64).with_origin("entry_new", "run with --share entry_new")
 }
 
 /// A program that is not there.
