@@ -100,7 +100,8 @@ pub(crate) fn protect(settings: &Settings) -> Result<(), String> {
         .pardon
         .parse::<Pardon>()
         .map_err(|error| error.to_string())?;
-    if settings.is_unprotected {
+    // Off protects nothing: the gates do without keys, and there is nothing that they would have to open.
+    if settings.is_unprotected || mode == Mode::Off {
         return Ok(());
     }
     let shadows = create(

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::domain;
 use crate::gate::descriptor::{Descriptor, IS_INTERNAL, IS_SHARED};
+use crate::gate::registers;
 
 /// Gates that a list cannot name, or has named already.
 const NOT_LISTED: u64 = IS_INTERNAL | IS_SHARED;
@@ -37,7 +38,7 @@ pub(crate) fn note(addr: usize) {
     }
     let found = domain::all()
         .iter()
-        .find_map(|guarded| guarded.heap.find(addr));
+        .find_map(|guarded| registers::readable(|| guarded.heap.find(addr)));
     let found = found.filter(|found| !found.is_freed);
     // SAFETY: null, or a descriptor, which lives for ever and is never written.
     let descriptor = found.and_then(|found| unsafe { found.descriptor.as_ref() });

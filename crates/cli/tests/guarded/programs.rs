@@ -54,17 +54,26 @@ pub(crate) fn folder() -> Option<PathBuf> {
     std::env::var_os(FOLDER).map(PathBuf::from)
 }
 
-/// Builds all of them.
+/// What programs of packages are given to do.
+const SCRIPTS: [&str; 2] = ["app.py", "work.sql"];
+
+/// Builds all of them, and puts the scripts beside them.
 pub(crate) fn build(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     for program in &PROGRAMS {
         program.build(folder);
     }
+    for script in SCRIPTS {
+        std::fs::copy(sources().join(script), folder.join(script)).unwrap();
+    }
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guarded/programs")
 }
 
 impl Program {
     fn build(&self, folder: &Path) {
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guarded/programs");
         let compiler = cc::Build::new()
             .cpp(
                 Path::new(self.source)
@@ -79,7 +88,7 @@ impl Program {
         command
             .args(["-O1", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
             .arg(folder.join(self.name))
-            .arg(sources.join(self.source));
+            .arg(sources().join(self.source));
         let root = std::env::var_os(PACKAGES).map_or_else(|| PathBuf::from("/"), PathBuf::from);
         for headers in ["usr/include", "usr/include/libxml2"] {
             command.arg("-idirafter").arg(root.join(headers));

@@ -106,7 +106,7 @@ fn report() -> Result<(), Failed> {
     ensure(kinds.first() == Some(&"guard"), &text, &record)?;
     let found = lines.iter().find(|line| line["kind"] == "report");
     let found = found.ok_or_else(|| format!("no report in {text}"))?;
-    let is_so = found["domain"] == LIBRARY && found["block"]["allocated_in"] == "sqlite3_open_v2";
+    let is_so = found["domain"] == LIBRARY && found["block"]["origin"] == "sqlite3_open_v2";
     ensure(is_so, &text, &record)
 }
 

@@ -36,7 +36,7 @@ pub(crate) const ALL: [Subject; 6] = [
         name: "sqlite3_shell",
         library: "libsqlite3.so.0",
         options: &["--profile", "sqlite"],
-        line: "sqlite3 -batch -init {programs}/work.sql {place} .exit",
+        line: "sqlite3 -batch -init {programs}/work.sql {place} VACUUM",
         env: VANDAL,
         allocated_in: "sqlite3_open_v2",
     },

@@ -45,7 +45,7 @@ fn gates_are_passed() -> Result<(), Failed> {
             .lines()
             .find(|line| line.contains(" calls through "));
         let calls = line.and_then(|line| line.split(' ').nth(2)?.parse::<u64>().ok());
-        let is_so = calls.is_some_and(|calls| calls > 1000);
+        let is_so = calls.is_some_and(|calls| calls > 100);
         ensure(
             is_so,
             &format!("{}: few calls pass gates", subject.name),

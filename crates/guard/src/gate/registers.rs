@@ -69,6 +69,17 @@ pub(crate) fn close_all() {
     set(CLOSED.load(Relaxed));
 }
 
+/// Runs `body` with every guarded key readable: a signal handler starts with keys that deny reading, too.
+pub(crate) fn readable<R>(body: impl FnOnce() -> R) -> R {
+    let before = read();
+    close_all();
+    let result = body();
+    if let Some(before) = before {
+        set(before.bits());
+    }
+    result
+}
+
 /// Runs `body` with a key open that may be closed on this thread, as in the allocator when a program frees a library's block.
 pub(crate) fn opened<R>(pkey: Option<Pkey>, body: impl FnOnce() -> R) -> R {
     let (Some(pkey), Some(before)) = (pkey, read()) else {

@@ -1,6 +1,7 @@
 """Work with SQLite from Python: rows, queries, functions, aggregates, collations, hooks, errors, a backup, threads."""
 
 import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -94,6 +95,7 @@ def main():
         own.close()
         os._exit(0)
     print("child", os.waitpid(child, 0)[1], db.execute("SELECT count(*) FROM orders").fetchone())
+    print("blocked", signal.pthread_sigmask(signal.SIG_BLOCK, []))
     print(db.execute("PRAGMA integrity_check").fetchone(), flush=True)
     db.close()
 

@@ -12,16 +12,18 @@ extern const char stray_instruction[];
 
 static void *stray_target;
 
-/* Says where it will write and by which instruction, and does it. */
+/* Says where it will write and by which instruction, and does it: what is there already, so that a program which survives it
+ * can go on. */
 static __attribute__((noinline)) void scribble(void)
 {
 	printf("STRAY %p %p\n", stray_target, (const void *)stray_instruction);
 	fflush(stdout);
-	__asm__ volatile(".globl stray_instruction\n"
-			 "stray_instruction: movb $0x41, (%0)"
+	__asm__ volatile("movb (%0), %%al\n"
+			 ".globl stray_instruction\n"
+			 "stray_instruction: movb %%al, (%0)"
 			 :
 			 : "r"(stray_target)
-			 : "memory");
+			 : "al", "memory");
 	printf("survived\n");
 }
 

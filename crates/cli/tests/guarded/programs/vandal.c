@@ -1,17 +1,30 @@
-/* Wild code in somebody else's program: loaded in front of everything (LD_PRELOAD), it writes to a database object of SQLite
- * when the program closes it. VANDAL says from where. */
+/* Wild code in somebody else's program: loaded in front of everything (LD_PRELOAD), it writes once to a database object of
+ * SQLite, when the program's first thread closes it. VANDAL says from where. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <unistd.h>
 
 #include "stray.h"
+
+static pid_t program;
+
+static __attribute__((constructor)) void remember(void)
+{
+	program = getpid();
+}
 
 static int close_with(const char *function, void *database)
 {
 	const char *place = getenv("VANDAL");
-	int (*real)(void *) = (int (*)(void *))dlsym(RTLD_NEXT, function);
+	/* A program may have loaded the library for one of its parts only, where RTLD_NEXT does not look. */
+	void *library = dlopen("libsqlite3.so.0", RTLD_LAZY | RTLD_NOLOAD);
+	int (*real)(void *) = (int (*)(void *))dlsym(library, function);
 
-	if (place && database)
+	/* Not in other threads, nor in children. */
+	if (place && database && program == gettid()) {
+		program = 0;
 		stray_from(place, database);
+	}
 	return real(database);
 }
 
