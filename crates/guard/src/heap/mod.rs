@@ -20,11 +20,17 @@ use crate::map;
 use classes::{Class, LARGEST_BYTES};
 use spans::{Kind, SPAN_BYTES, Spans};
 
-/// What is reserved for a domain, if there is room; less is tried where there is not.
+/// What is reserved for a domain, if there is room.
 const RANGE_BYTES: usize = 64 << 30;
 
+/// The part of the room that a heap takes where there is less, as under `ulimit -v`: most of it is the program's.
+const PART: usize = 8;
+
 /// The least that will do.
-const MIN_RANGE_BYTES: usize = 256 << 20;
+const MIN_RANGE_BYTES: usize = 32 << 20;
+
+/// Where a huge page may lie.
+const RANGE_ALIGN_BYTES: usize = 2 << 20;
 
 /// Bytes of a header.
 const HEADER_BYTES: usize = 16;
@@ -89,16 +95,7 @@ pub(crate) struct Found {
 impl Heap {
     /// Reserves a range. `None` where there is no room for one.
     pub(crate) fn reserve() -> Option<Self> {
-        let mut len_bytes = RANGE_BYTES;
-        let start = loop {
-            if let Some(start) = map::reserve(len_bytes, 2 << 20) {
-                break start;
-            }
-            len_bytes /= 2;
-            if len_bytes < MIN_RANGE_BYTES {
-                return None;
-            }
-        };
+        let (start, len_bytes) = reserve_range()?;
         let spans = Spans::new(start, len_bytes / SPAN_BYTES);
         let state = State {
             free: [0; Class::COUNT],
@@ -326,6 +323,23 @@ impl Heap {
         // A run that was used before is given out again without being cleared.
         Some((at + HEADER_BYTES, false))
     }
+}
+
+/// Finds room for a range: first address and length.
+fn reserve_range() -> Option<(usize, usize)> {
+    let reserve = |len_bytes| Some((map::reserve(len_bytes, RANGE_ALIGN_BYTES)?, len_bytes));
+    if let Some(range) = reserve(RANGE_BYTES) {
+        return Some(range);
+    }
+    let mut room = RANGE_BYTES / 2;
+    while room / PART >= MIN_RANGE_BYTES {
+        if let Some((start, len_bytes)) = reserve(room) {
+            map::unmap(start, len_bytes);
+            return reserve(room / PART);
+        }
+        room /= 2;
+    }
+    reserve(MIN_RANGE_BYTES)
 }
 
 /// The block that an address which was given out belongs to.
