@@ -193,13 +193,9 @@ impl<P: Platform> Kernel<P> {
         regs: &mut UserRegs,
         fault: HardwareFault,
     ) -> Outcome {
-        let Some(running) = processor.running() else {
-            return Outcome::Idle;
-        };
-        let mut here = Here { processor, running };
-        regs.orig_rax = UserRegs::NO_CALL;
-        self.handle_page_fault(&here, fault);
-        self.return_to_user(&mut here, regs)
+        self.interrupted(processor, regs, |here, _| {
+            self.handle_page_fault(here, fault);
+        })
     }
 
     /// A general protection fault in user mode, with the error code that the CPU pushed: SIGSEGV with `SI_KERNEL`. Where
@@ -210,13 +206,9 @@ impl<P: Platform> Kernel<P> {
         regs: &mut UserRegs,
         code: u64,
     ) -> Outcome {
-        let Some(running) = processor.running() else {
-            return Outcome::Idle;
-        };
-        let mut here = Here { processor, running };
-        regs.orig_rax = UserRegs::NO_CALL;
-        self.handle_general_protection(&here, code);
-        self.return_to_user(&mut here, regs)
+        self.interrupted(processor, regs, |here, _| {
+            self.handle_general_protection(here, code);
+        })
     }
 
     /// Another exception in user mode, by its vector, with the error code that the CPU pushed, or DR6 for vector 1: a signal
@@ -228,24 +220,30 @@ impl<P: Platform> Kernel<P> {
         vector: u8,
         code: u64,
     ) -> Outcome {
-        let Some(running) = processor.running() else {
-            return Outcome::Idle;
-        };
-        let mut here = Here { processor, running };
-        regs.orig_rax = UserRegs::NO_CALL;
-        self.handle_exception(&here, regs, vector, code);
-        self.return_to_user(&mut here, regs)
+        self.interrupted(processor, regs, |here, regs| {
+            self.handle_exception(here, regs, vector, code);
+        })
     }
 
     /// There is no memory for what the running thread wants: its process is killed, as by Linux when memory ends. For a
     /// surrounding kernel that sees its own memory end.
     pub fn out_of_memory(&self, processor: &Processor<P>, regs: &mut UserRegs) -> Outcome {
+        self.interrupted(processor, regs, |here, _| self.kill_for_memory(here))
+    }
+
+    /// An entry that is no call: something is done about what has stopped the running thread, which may go on then.
+    fn interrupted(
+        &self,
+        processor: &Processor<P>,
+        regs: &mut UserRegs,
+        handle: impl FnOnce(&Here<'_, P>, &UserRegs),
+    ) -> Outcome {
         let Some(running) = processor.running() else {
             return Outcome::Idle;
         };
         let mut here = Here { processor, running };
         regs.orig_rax = UserRegs::NO_CALL;
-        self.kill_for_memory(&here);
+        handle(&here, regs);
         self.return_to_user(&mut here, regs)
     }
 
