@@ -146,7 +146,7 @@ fn seekable<P: Platform>(here: &Here<'_, P>, fd: i32, at: u64) -> Result<Seekabl
     if at.cast_signed() < 0 {
         return Err(Errno::Invalid);
     }
-    let file = here.running.thread.process().files.lock().get(fd)?;
+    let file = here.file(fd)?;
     match file {
         File::Memory(file) => Ok(Seekable::Memory(file)),
         File::Text(text) => Ok(Seekable::Text(text)),

@@ -42,10 +42,7 @@ impl<P: Platform> Kernel<P> {
         count: u64,
         done: u64,
     ) -> Result<u64, CallEnd> {
-        let file = here.running.thread.process().files.lock().get(fd)?;
-        if !file.is_readable() {
-            return Err(Errno::BadDescriptor.into());
-        }
+        let file = here.file_to_read(fd)?;
         let len = checked_count(buf, count)?;
         match file {
             File::Memory(file) => Ok(file.read(here, buf, count)?),
@@ -62,10 +59,7 @@ impl<P: Platform> Kernel<P> {
         count: u64,
         done: u64,
     ) -> Result<u64, CallEnd> {
-        let file = here.running.thread.process().files.lock().get(fd)?;
-        if !file.is_writable() {
-            return Err(Errno::BadDescriptor.into());
-        }
+        let file = here.file_to_write(fd)?;
         let len = checked_count(buf, count)?;
         match file {
             File::Memory(file) => Ok(file.write(here, buf, count)?),
@@ -143,7 +137,7 @@ impl<P: Platform> Kernel<P> {
         if flags & !SPLICE_F_ALL != 0 {
             return Err(Errno::Invalid.into());
         }
-        let file = here.running.thread.process().files.lock().get(fd)?;
+        let file = here.file(fd)?;
         let segments = iovec::import(here, iov, nr_segs)?;
         if segments.iter().all(|segment| segment.len == 0) {
             return Ok(0);

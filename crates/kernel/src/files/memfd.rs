@@ -87,7 +87,7 @@ impl<P: Platform> Kernel<P> {
         if len.cast_signed() < 0 {
             return Err(Errno::Invalid);
         }
-        let file = here.running.thread.process().files.lock().get(fd)?;
+        let file = here.file(fd)?;
         match file {
             File::Memory(file) if file.is_writable => {
                 if file.object.set_len(len) {
@@ -118,7 +118,7 @@ impl<P: Platform> Kernel<P> {
         offset: u64,
         whence: u32,
     ) -> Result<u64, Errno> {
-        let file = here.running.thread.process().files.lock().get(fd)?;
+        let file = here.file(fd)?;
         if whence > SEEK_END {
             return Err(Errno::Invalid);
         }
@@ -157,7 +157,7 @@ impl<P: Platform> Kernel<P> {
             return space.mmap(&caller, addr, len, prot, flags, fd, offset);
         }
         let fd = crate::syscall::int(fd);
-        let file = here.running.thread.process().files.lock().get(fd)?;
+        let file = here.file(fd)?;
         space.mmap_file(&caller, addr, len, prot, flags, &file.backing(), offset)
     }
 }

@@ -34,6 +34,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::abi::Errno;
+use crate::kernel::Here;
 use crate::platform::Platform;
 
 pub(crate) use memfd::MemoryFile;
@@ -127,6 +128,25 @@ impl<P: Platform> Clone for File<P> {
             Self::Text(text) => Self::Text(Arc::clone(text)),
             Self::Process(file) => Self::Process(Arc::clone(file)),
         }
+    }
+}
+
+impl<P: Platform> Here<'_, P> {
+    /// What a descriptor stands for.
+    fn file(&self, fd: i32) -> Result<File<P>, Errno> {
+        self.running.thread.process().files.lock().get(fd)
+    }
+
+    /// The same for a descriptor that was opened for reading.
+    fn file_to_read(&self, fd: i32) -> Result<File<P>, Errno> {
+        let file = Some(self.file(fd)?);
+        file.filter(File::is_readable).ok_or(Errno::BadDescriptor)
+    }
+
+    /// The same for a descriptor that was opened for writing.
+    fn file_to_write(&self, fd: i32) -> Result<File<P>, Errno> {
+        let file = Some(self.file(fd)?);
+        file.filter(File::is_writable).ok_or(Errno::BadDescriptor)
     }
 }
 

@@ -137,7 +137,7 @@ fn check_folder<P: Platform>(here: &Here<'_, P>, folder: i32, path: &[u8]) -> Re
     if folder == AT_FDCWD || path.first() == Some(&b'/') {
         return Ok(());
     }
-    here.running.thread.process().files.lock().get(folder)?;
+    here.file(folder)?;
     Err(Errno::NotDirectory)
 }
 

@@ -144,7 +144,7 @@ fn look<P: Platform>(here: &Here<'_, P>, wanted: Wanted) -> u16 {
     if wanted.fd < 0 {
         return 0;
     }
-    let file = here.running.thread.process().files.lock().get(wanted.fd);
+    let file = here.file(wanted.fd);
     match file {
         Ok(file) => file.events(here.tid()) & (wanted.events | POLLERR | POLLHUP),
         Err(_) => POLLNVAL,

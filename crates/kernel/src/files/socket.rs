@@ -257,7 +257,7 @@ impl<P: Platform> Kernel<P> {
 }
 
 fn socket_of<P: Platform>(here: &Here<'_, P>, fd: i32) -> Result<Arc<Socket<P>>, Errno> {
-    match here.running.thread.process().files.lock().get(fd)? {
+    match here.file(fd)? {
         File::Socket(socket) => Ok(socket),
         _ => Err(Errno::NotSocket),
     }

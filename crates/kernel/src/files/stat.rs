@@ -128,7 +128,7 @@ impl Stat {
 impl<P: Platform> Kernel<P> {
     /// `int fstat(int fd, struct stat *statbuf);`
     pub(crate) fn fstat(&self, here: &Here<'_, P>, fd: i32, at: u64) -> Result<u64, Errno> {
-        let file = here.running.thread.process().files.lock().get(fd)?;
+        let file = here.file(fd)?;
         here.write(at, &file.stat().stat_bytes(self.config.uid))?;
         Ok(0)
     }
@@ -180,6 +180,6 @@ impl<P: Platform> Kernel<P> {
         if !is_empty || flags & AT_EMPTY_PATH == 0 || fd == AT_FDCWD {
             return Err(Errno::NoEntry);
         }
-        Ok(here.running.thread.process().files.lock().get(fd)?.stat())
+        Ok(here.file(fd)?.stat())
     }
 }

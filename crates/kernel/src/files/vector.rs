@@ -22,10 +22,7 @@ impl<P: Platform> Kernel<P> {
         count: u64,
         done: u64,
     ) -> Result<u64, CallEnd> {
-        let file = here.running.thread.process().files.lock().get(fd)?;
-        if !file.is_readable() {
-            return Err(Errno::BadDescriptor.into());
-        }
+        let file = here.file_to_read(fd)?;
         let segments = iovec::import(here, list, count)?;
         self.read_file(here, &file, &segments, done)
     }
@@ -39,10 +36,7 @@ impl<P: Platform> Kernel<P> {
         count: u64,
         done: u64,
     ) -> Result<u64, CallEnd> {
-        let file = here.running.thread.process().files.lock().get(fd)?;
-        if !file.is_writable() {
-            return Err(Errno::BadDescriptor.into());
-        }
+        let file = here.file_to_write(fd)?;
         let segments = iovec::import(here, list, count)?;
         self.write_file(here, &file, &segments, done)
     }
