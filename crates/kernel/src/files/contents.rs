@@ -18,6 +18,7 @@ use crate::kernel::{Here, Kernel};
 use crate::memory::layout::PAGE_SIZE;
 use crate::platform::Platform;
 use crate::syscall::iovec::{self, Segment};
+use crate::syscall::uaccess::count_or_fault;
 
 impl<P: Platform> MemoryFile<P> {
     /// A read at the position of the descriptor, which moves on.
@@ -50,12 +51,7 @@ impl<P: Platform> MemoryFile<P> {
                 break;
             }
             if let Some(written) = here.write_some(buf + done, bytes) {
-                done += written as u64;
-                return if done == 0 {
-                    Err(Errno::Fault)
-                } else {
-                    Ok(done)
-                };
+                return count_or_fault(done + written as u64);
             }
             done += found as u64;
         }

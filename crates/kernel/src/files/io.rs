@@ -21,11 +21,9 @@ use crate::memory::layout::is_user_range;
 use crate::platform::Platform;
 use crate::signal::{SigInfo, Signo, Target};
 use crate::syscall::CallEnd;
-use crate::syscall::iovec::{self, Segment};
+use crate::syscall::iovec::{self, MAX_RW_COUNT, Segment};
+use crate::syscall::uaccess::count_or_fault;
 use crate::task::wait::WaitFor;
-
-/// No call moves more than this: `MAX_RW_COUNT`.
-const COUNT_MAX: u64 = 0x7FFF_F000;
 
 /// `SPLICE_F_NONBLOCK`.
 const SPLICE_F_NONBLOCK: u32 = 2;
@@ -277,11 +275,8 @@ impl<P: Platform> Kernel<P> {
             self.platform.print(bytes.get(..copied).unwrap_or_default());
             done += copied as u64;
             if copied < bytes.len() {
-                break;
+                return count_or_fault(done);
             }
-        }
-        if done == 0 && count > 0 {
-            return Err(Errno::Fault);
         }
         Ok(done)
     }
@@ -303,5 +298,5 @@ pub(super) fn checked_count(buf: u64, count: u64) -> Result<u64, Errno> {
     if !is_user_range(buf, count) {
         return Err(Errno::Fault);
     }
-    Ok(count.min(COUNT_MAX))
+    Ok(count.min(MAX_RW_COUNT))
 }

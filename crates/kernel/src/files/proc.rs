@@ -20,6 +20,7 @@ use crate::kernel::Here;
 use crate::memory::layout::{PAGE_SIZE, TASK_SIZE};
 use crate::platform::{Platform, SpaceOf};
 use crate::syscall::iovec::{self, Segment};
+use crate::syscall::uaccess::count_or_fault;
 
 /// A text, opened.
 pub(crate) struct Text<P: Platform> {
@@ -62,8 +63,7 @@ impl<P: Platform> Text<P> {
         let bytes = rest.get(..len).unwrap_or_default();
         match here.write_some(to.base, bytes) {
             None => Ok(len as u64),
-            Some(0) => Err(Errno::Fault),
-            Some(written) => Ok(written as u64),
+            Some(written) => count_or_fault(written as u64),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::kernel::Here;
 use crate::memory::layout::PAGE_SIZE;
 use crate::platform::Platform;
 use crate::syscall::iovec::{self, Segment};
+use crate::syscall::uaccess::count_or_fault;
 
 /// How a write to a pipe goes on.
 pub(super) enum Written {
@@ -42,10 +43,7 @@ pub(super) fn take<P: Platform>(
         let chunk = unread.get(..len).unwrap_or_default();
         if iovec::scatter(here, segments, done, chunk).is_err() {
             // The page counts as a whole: what was copied of it stays in the pipe as well.
-            if done == 0 {
-                return Err(Errno::Fault);
-            }
-            break;
+            return count_or_fault(done);
         }
         done += len as u64;
         let is_packet = page.is_packet;

@@ -11,8 +11,8 @@ use crate::platform::Platform;
 
 /// The longest list: `UIO_MAXIOV`.
 const COUNT_MAX: u64 = 1024;
-/// The most that all buffers of a list hold: `MAX_RW_COUNT`.
-const TOTAL_MAX: u64 = 0x7FFF_F000;
+/// No call moves more than this.
+pub(crate) const MAX_RW_COUNT: u64 = 0x7FFF_F000;
 /// The size of `struct iovec`.
 const IOVEC_LEN: u64 = 16;
 
@@ -61,7 +61,7 @@ pub(crate) fn import<P: Platform>(
         if !is_user_range(segment.base, segment.len) {
             return Err(Errno::Fault);
         }
-        segment.len = segment.len.min(TOTAL_MAX - total);
+        segment.len = segment.len.min(MAX_RW_COUNT - total);
         total += segment.len;
     }
     Ok(segments)

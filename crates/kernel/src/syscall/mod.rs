@@ -19,7 +19,7 @@ pub(crate) mod iovec;
 mod program;
 mod random;
 pub(crate) mod remote;
-mod uaccess;
+pub(crate) mod uaccess;
 mod wake_op;
 
 use crate::abi::{Errno, nr};

@@ -8,6 +8,8 @@ use crate::abi::Errno;
 use crate::kernel::{Here, Kernel};
 use crate::memory::layout::is_user_range;
 use crate::platform::Platform;
+use crate::syscall::iovec::MAX_RW_COUNT;
+use crate::syscall::uaccess::count_or_fault;
 
 /// `GRND_NONBLOCK`: without meaning, as nothing waits for bytes here.
 const GRND_NONBLOCK: u32 = 1;
@@ -15,9 +17,6 @@ const GRND_NONBLOCK: u32 = 1;
 const GRND_RANDOM: u32 = 2;
 /// `GRND_INSECURE`: bytes at once, however good.
 const GRND_INSECURE: u32 = 4;
-
-/// No call gives more than this: `MAX_RW_COUNT`.
-const COUNT_MAX: u64 = 0x7FFF_F000;
 
 /// So many are made at once.
 const CHUNK_LEN: usize = 256;
@@ -35,7 +34,7 @@ impl<P: Platform> Kernel<P> {
         if flags & !(GRND_NONBLOCK | BOTH) != 0 || flags & BOTH == BOTH {
             return Err(Errno::Invalid);
         }
-        let count = count.min(COUNT_MAX);
+        let count = count.min(MAX_RW_COUNT);
         if !is_user_range(buf, count) {
             return Err(Errno::Fault);
         }
@@ -48,12 +47,7 @@ impl<P: Platform> Kernel<P> {
                 return Err(Errno::NoSystemCall);
             }
             if let Some(written) = here.write_some(buf + done, bytes) {
-                done += written as u64;
-                return if done == 0 {
-                    Err(Errno::Fault)
-                } else {
-                    Ok(done)
-                };
+                return count_or_fault(done + written as u64);
             }
             done += len as u64;
         }

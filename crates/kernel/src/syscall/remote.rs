@@ -14,6 +14,7 @@ use crate::kernel::{Here, Kernel};
 use crate::memory::layout::{PAGE_SIZE, TASK_SIZE};
 use crate::platform::{Platform, SpaceOf};
 use crate::syscall::iovec::{self, Segment};
+use crate::syscall::uaccess::count_or_fault;
 
 /// The arguments of both calls.
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +48,14 @@ impl<P: Platform> Kernel<P> {
             return Ok(0);
         }
         let space = self.space_of(args.pid)?;
-        let done = copy_all(here, &space, &local, &remote, wanted, args.is_write);
-        if done == 0 {
-            Err(Errno::Fault)
-        } else {
-            Ok(done)
-        }
+        count_or_fault(copy_all(
+            here,
+            &space,
+            &local,
+            &remote,
+            wanted,
+            args.is_write,
+        ))
     }
 
     fn space_of(&self, id: i32) -> Result<alloc::sync::Arc<SpaceOf<P>>, Errno> {

@@ -10,6 +10,14 @@ use crate::abi::Errno;
 use crate::kernel::Here;
 use crate::platform::Platform;
 
+/// What a call gives that has come to memory which the thread cannot access: how much it has done until then, if anything.
+pub(crate) const fn count_or_fault(done: u64) -> Result<u64, Errno> {
+    match done {
+        0 => Err(Errno::Fault),
+        done => Ok(done),
+    }
+}
+
 impl<P: Platform> Here<'_, P> {
     /// Reads bytes.
     pub(crate) fn read_into(&self, addr: u64, into: &mut [u8]) -> Result<(), Errno> {
