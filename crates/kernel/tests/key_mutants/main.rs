@@ -1,66 +1,20 @@
 //! Every broken rule of the key parts is noticed by a check of `tests/keys/`.
-//!
-//! A program of its own, since a rule is broken for the whole program.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../keys/checks/mod.rs"]
 mod checks;
+#[macro_use]
+#[path = "../common/mutants.rs"]
+mod mutants;
 
-use std::panic;
-use std::path::Path;
-use std::{env, fs};
-
-use pkeys_kernel::mutant::{self, Mutant};
-
-macro_rules! as_list {
-    ($($module:ident: $($check:ident)*;)*) => {
-        &[$($((stringify!($check), checks::$module::$check)),*),*]
-    };
-}
-
-/// A check, and its name.
-type Check = (&'static str, fn());
+use mutants::{Check, assert_noticed, of_folders};
+use pkeys_kernel::mutant::Mutant;
 
 const CHECKS: &[Check] = checks::each_check!(as_list);
 
-/// The first check that fails with this rule broken.
-fn noticed_by(mutant: Option<Mutant>) -> Option<&'static str> {
-    mutant::set(mutant);
-    let failed = CHECKS
-        .iter()
-        .find(|(_, check)| panic::catch_unwind(check).is_err());
-    mutant::set(None);
-    failed.map(|(name, _)| *name)
-}
-
-/// The text of the key parts: which mutants are theirs stands there and nowhere else.
-fn key_sources() -> String {
-    let root = env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo");
-    let files = fs::read_dir(Path::new(&root).join("src/keys")).unwrap();
-    files
-        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
-        .collect()
-}
-
 #[test]
 fn each_broken_rule_is_noticed() {
-    // Checks fail here on purpose, a dozen times: their messages would hide one that counts.
-    let hook = panic::take_hook();
-    panic::set_hook(Box::new(|_| ()));
-    let sources = key_sources();
-    let ours = |mutant: &&Mutant| sources.contains(&format!("Mutant::{mutant:?})"));
-    let found: Vec<_> = Mutant::ALL
-        .iter()
-        .filter(ours)
-        .map(|mutant| (*mutant, noticed_by(Some(*mutant))))
-        .collect();
-    let without = noticed_by(None);
-    panic::set_hook(hook);
-
-    assert_eq!(without, None, "fails with no rule broken");
-    assert!(found.len() >= 16, "only {found:?} are in the key parts");
-    for (mutant, check) in found {
-        println!("{mutant:?}: {}", check.unwrap_or("nobody notices"));
-        assert!(check.is_some(), "nobody notices {mutant:?}");
-    }
+    let ours = of_folders(Mutant::ALL, &["keys"]);
+    assert!(ours.len() >= 16, "only {ours:?} are in the key parts");
+    assert_noticed(&ours, CHECKS);
 }
