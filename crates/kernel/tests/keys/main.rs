@@ -6,17 +6,9 @@
 //! (the guest tier does), and how threads interleave (`loom` does).
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[macro_use]
+#[path = "../common/as_tests.rs"]
+mod as_tests;
 mod checks;
-
-macro_rules! as_tests {
-    ($($module:ident: $($check:ident)*;)*) => {
-        $(mod $module {
-            $(#[test]
-            fn $check() {
-                crate::checks::$module::$check();
-            })*
-        })*
-    };
-}
 
 checks::each_check!(as_tests);

@@ -9,17 +9,9 @@
     reason = "a test, with numbers that it chose itself"
 )]
 
+#[macro_use]
+#[path = "../common/as_tests.rs"]
+mod as_tests;
 mod checks;
-
-macro_rules! as_tests {
-    ($($module:ident: $($check:ident)*;)*) => {
-        $(mod $module {
-            $(#[test]
-            fn $check() {
-                crate::checks::$module::$check();
-            })*
-        })*
-    };
-}
 
 checks::each_check!(as_tests);

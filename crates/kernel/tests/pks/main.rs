@@ -5,17 +5,9 @@
 //! that a processor does with the register what is said there. The image's cases do.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[macro_use]
+#[path = "../common/as_tests.rs"]
+mod as_tests;
 mod checks;
-
-macro_rules! as_tests {
-    ($($module:ident: $($check:ident)*;)*) => {
-        $(mod $module {
-            $(#[test]
-            fn $check() {
-                crate::checks::$module::$check();
-            })*
-        })*
-    };
-}
 
 checks::each_check!(as_tests);
