@@ -9,36 +9,43 @@
 //!  at          0xffffffff8015f934                                          the same, above the callers
 //!  called from 0xffffffff8015f87a
 //! ```
+//!
+//! Most boots say no address, and the table has thousands of names: it is made at the first line that has one.
 
+use core::cell::LazyCell;
 use std::borrow::Cow;
+use std::fs;
+use std::path::PathBuf;
 
 use object::{Object, ObjectSymbol, SymbolKind};
 
+/// A function: first address, address behind the last, name.
+type Function = (u64, u64, String);
+
 /// The functions of an ELF file, by address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Symbols {
-    /// First address, address behind the last, name: in order.
-    functions: Vec<(u64, u64, String)>,
+    /// In order.
+    functions: LazyCell<Vec<Function>, Box<dyn FnOnce() -> Vec<Function>>>,
 }
 
 impl Symbols {
-    /// Those of a file; none, if it is no ELF file or has no table of symbols.
+    /// Those of a file in memory; none, if it is no ELF file or has no table of symbols.
     #[must_use]
-    pub fn of(elf: &[u8]) -> Self {
-        let Ok(file) = object::File::parse(elf) else {
-            return Self::default();
-        };
-        let functions = file
-            .symbols()
-            .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0)
-            .filter_map(|symbol| {
-                let name = rustc_demangle::demangle(symbol.name().ok()?);
-                let end = symbol.address().checked_add(symbol.size())?;
-                Some((symbol.address(), end, format!("{name:#}")))
-            });
-        let mut functions: Vec<_> = functions.collect();
-        functions.sort();
-        Self { functions }
+    pub fn of(elf: &'static [u8]) -> Self {
+        Self::made_by(move || functions(elf))
+    }
+
+    /// Those of a file, which is read when the first is asked for; none, if it cannot be read.
+    #[must_use]
+    pub fn of_file(path: PathBuf) -> Self {
+        Self::made_by(move || functions(&fs::read(path).unwrap_or_default()))
+    }
+
+    fn made_by(make: impl FnOnce() -> Vec<Function> + 'static) -> Self {
+        Self {
+            functions: LazyCell::new(Box::new(make)),
+        }
     }
 
     /// The function that has the instruction at an address.
@@ -74,6 +81,24 @@ impl Symbols {
     }
 }
 
+/// The functions of an ELF file, in order.
+fn functions(elf: &[u8]) -> Vec<Function> {
+    let Ok(file) = object::File::parse(elf) else {
+        return Vec::new();
+    };
+    let functions = file
+        .symbols()
+        .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.size() > 0)
+        .filter_map(|symbol| {
+            let name = rustc_demangle::demangle(symbol.name().ok()?);
+            let end = symbol.address().checked_add(symbol.size())?;
+            Some((symbol.address(), end, format!("{name:#}")))
+        });
+    let mut functions: Vec<_> = functions.collect();
+    functions.sort();
+    functions
+}
+
 /// An address as the kernel writes it.
 fn address(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
@@ -82,13 +107,13 @@ fn address(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::Symbols;
-    use std::{env, fs};
+    use core::cell::Cell;
+    use std::env;
+    use std::rc::Rc;
 
     fn symbols() -> Symbols {
         let function = |start, end, name: &str| (start, end, name.to_owned());
-        Symbols {
-            functions: vec![function(0x10, 0x20, "a"), function(0x30, 0x40, "b::c")],
-        }
+        Symbols::made_by(move || vec![function(0x10, 0x20, "a"), function(0x30, 0x40, "b::c")])
     }
 
     #[test]
@@ -139,6 +164,26 @@ mod tests {
         assert!(Symbols::of(b"no ELF file").functions.is_empty());
     }
 
+    #[test]
+    fn the_table_is_made_at_the_first_address() {
+        let nr_made = Rc::new(Cell::new(0));
+        let inner = Rc::clone(&nr_made);
+        let symbols = Symbols::made_by(move || {
+            inner.set(inner.get() + 1);
+            Vec::new()
+        });
+        for (line, expected) in [
+            ("ok a", 0),
+            ("pkeys: 2 CPUs, 39 cases", 0),
+            (" at nothing", 0),
+            (" called from 0x0000000000000010", 1),
+            (" at          0x0000000000000010", 1),
+        ] {
+            assert_eq!(symbols.name_in(line), line);
+            assert_eq!(nr_made.get(), expected, "{line}");
+        }
+    }
+
     /// A function that is one in every build.
     #[inline(never)]
     fn landmark(value: u32) -> u32 {
@@ -148,8 +193,7 @@ mod tests {
     #[test]
     fn a_program_knows_its_own_functions() {
         assert_eq!(landmark(3), 3);
-        let elf = fs::read(env::current_exe().unwrap()).unwrap();
-        let symbols = Symbols::of(&elf);
+        let symbols = Symbols::of_file(env::current_exe().unwrap());
         let named = |(.., name): &&(u64, u64, String)| name.ends_with("tests::landmark");
         let (start, ..) = symbols.functions.iter().find(named).unwrap();
         let found = symbols.function(*start).unwrap();

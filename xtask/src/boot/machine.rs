@@ -4,7 +4,6 @@ use anyhow::{Context, Result};
 use core::ops::ControlFlow;
 use core::time::Duration;
 use pkeys_launch::{Kernel, Qemu, Symbols};
-use std::fs;
 use std::path::PathBuf;
 
 pub(super) use pkeys_launch::machine::DEFAULT_CPU;
@@ -29,7 +28,7 @@ impl Bench {
     ) -> Result<(End, String)> {
         let qemu = machine.command(&self.qemu, &Kernel::File(self.image.clone()))?;
         let name = qemu.get_program().display().to_string();
-        let symbols = Symbols::of(&fs::read(&self.image).unwrap_or_default());
+        let symbols = Symbols::of_file(self.image.clone());
         let mut output = String::new();
         let end = pkeys_launch::boot(qemu, limit, &mut |_, line| {
             let line = symbols.name_in(line);
