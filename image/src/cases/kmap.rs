@@ -9,14 +9,15 @@ use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use pkeys_core::{Knobs, Mode, PageState, Pardon, Rights};
 use pkeys_kernel::pks::region::{Openers, Page, Region};
-use pkeys_kernel::pks::{self, PksKey, Settings};
+use pkeys_kernel::pks::{self, PksKey};
 
+use super::modes::{store, under};
 use super::protocol::{agrees, is_closed};
 use super::{Case, Outcome, case, check, check_eq, on_cpu};
 use crate::cpu::pkrs::ThisCpu;
 use crate::keys::host::Tables;
 use crate::keys::memory::Frames;
-use crate::keys::{self, KMAP, PKS, REGIONS, SHARED};
+use crate::keys::{KMAP, PKS, REGIONS, SHARED};
 use crate::memory::kernel_tables;
 use crate::memory::layout::PAGE;
 use crate::sync::RawSpin;
@@ -139,32 +140,15 @@ fn handed_over() -> Outcome {
     memory.end()
 }
 
-/// Runs something with another knob for shared pages.
-fn under<R>(shared: Mode, pardon: Pardon, run: impl FnOnce() -> R) -> R {
-    let before = PKS.settings();
-    let knobs = Knobs {
-        shared,
-        ..before.knobs
-    };
-    keys::set(Settings { knobs, pardon });
-    let result = run();
-    keys::set(before);
-    result
-}
-
-/// A store that nothing catches.
-fn store(page: Page, value: u64) {
-    // SAFETY: the page is the case's own.
-    unsafe {
-        core::arch::asm!("mov [{}], {}", in(reg) page.addr(), in(reg) value, options(nostack, preserves_flags));
-    }
-}
-
 fn shared() -> Outcome {
     let memory = Lendable::new(2)?;
     let (page, other) = (memory.page(0), memory.page(1));
     let counted = || PKS.counters().of(SHARED, Mode::Silent);
-    under(Mode::Silent, Pardon::Context, || {
+    let knobs = Knobs {
+        shared: Mode::Silent,
+        ..PKS.knobs()
+    };
+    under(knobs, Pardon::Context, || {
         let mapped = KMAP.kmap(page);
         let mapped = mapped.map_err(|why| alloc::format!("{why:?}"))?;
         check_eq!(
@@ -175,7 +159,7 @@ fn shared() -> Outcome {
         let before = counted();
         for cpu in 0..smp::count() {
             on_cpu(cpu, move || {
-                store(page, u64::from(cpu));
+                store(page.addr(), u64::from(cpu));
                 check_eq!(open(page), (true, true), "pardoned, on CPU {cpu}");
                 check_eq!(open(other), (false, false), "a page that is not shared");
                 pks::end_of_context(&ThisCpu);

@@ -41,23 +41,25 @@ pub(super) const OF_PROTECTION: &[Case] = &[
 ];
 
 /// Runs something under other settings.
-fn under<R>(stray: Mode, pardon: Pardon, run: impl FnOnce() -> R) -> R {
+pub(super) fn under<R>(knobs: Knobs, pardon: Pardon, run: impl FnOnce() -> R) -> R {
     let before = PKS.settings();
-    keys::set(Settings {
-        knobs: Knobs {
-            stray,
-            ..before.knobs
-        },
-        pardon,
-    });
+    keys::set(Settings { knobs, pardon });
     let result = run();
     keys::set(before);
     result
 }
 
+/// The knobs with another mode for pages that are not shared.
+fn stray(mode: Mode) -> Knobs {
+    Knobs {
+        stray: mode,
+        ..PKS.knobs()
+    }
+}
+
 /// A store that nothing catches.
 #[inline(always)]
-fn store(addr: u64, value: u64) {
+pub(super) fn store(addr: u64, value: u64) {
     // SAFETY: the caller owns the page.
     unsafe { asm!("mov [{}], {}", in(reg) addr, in(reg) value, options(nostack, preserves_flags)) };
 }
@@ -131,7 +133,7 @@ fn with_callback(key: PksKey) -> Outcome {
 fn relaxed() -> Outcome {
     let page = page(6)?;
     let key = key_of(&page)?;
-    under(Mode::Relaxed, Pardon::Instruction, || {
+    under(stray(Mode::Relaxed), Pardon::Instruction, || {
         let (told, counted) = (told::nr_printed(), PKS.counters().of(key, Mode::Relaxed));
         for value in 1..=3 {
             store(page.addr(), value);
@@ -152,7 +154,7 @@ fn relaxed() -> Outcome {
 fn silent() -> Outcome {
     let page = page(12)?;
     let key = key_of(&page)?;
-    under(Mode::Silent, Pardon::Instruction, || {
+    under(stray(Mode::Silent), Pardon::Instruction, || {
         let (told, counted) = (told::nr_printed(), PKS.counters().of(key, Mode::Silent));
         for value in 1..=3 {
             store(page.addr(), value);
@@ -176,7 +178,7 @@ fn nr_counted() -> u64 {
 fn off() -> Outcome {
     let page = Arc::new(page(9)?);
     let counted = nr_counted();
-    under(Mode::Off, Pardon::Instruction, || {
+    under(stray(Mode::Off), Pardon::Instruction, || {
         for cpu in 0..smp::count() {
             let page = Arc::clone(&page);
             on_cpu(cpu, move || {
@@ -229,7 +231,7 @@ fn reaches_waiting() -> Outcome {
     };
     let [first, second, third] = &FOUND;
     let before = look(1, first);
-    let during = under(Mode::Off, Pardon::Instruction, || look(2, second));
+    let during = under(stray(Mode::Off), Pardon::Instruction, || look(2, second));
     let after = look(3, third);
     thread.join();
     check_eq!(
@@ -243,7 +245,7 @@ fn reaches_waiting() -> Outcome {
 fn for_a_context() -> Outcome {
     let page = page(5)?;
     let key = key_of(&page)?;
-    under(Mode::Silent, Pardon::Context, || {
+    under(stray(Mode::Silent), Pardon::Context, || {
         let counted = PKS.counters().of(key, Mode::Silent);
         for value in 1..=3 {
             store(page.addr(), value);
@@ -265,7 +267,7 @@ fn for_a_context() -> Outcome {
 
 fn until_last_grant() -> Outcome {
     let (page, other) = (page(5)?, page(8)?);
-    under(Mode::Silent, Pardon::Context, || {
+    under(stray(Mode::Silent), Pardon::Context, || {
         let inside = other.granted(Rights::ReadOnly, || {
             store(page.addr(), 1);
             other.granted(Rights::ReadWrite, || ());
@@ -288,7 +290,7 @@ fn string_instruction() -> Outcome {
     set(start, Pkey::truncate(10))?;
     set(start + PAGE, Pkey::truncate(11))?;
     let first = start + PAGE - 100;
-    let (end, rest) = under(Mode::Silent, Pardon::Instruction, || {
+    let (end, rest) = under(stray(Mode::Silent), Pardon::Instruction, || {
         let (end, rest): (u64, u64);
         // SAFETY: 200 bytes in the middle of two frames that are its own.
         unsafe {
@@ -322,7 +324,7 @@ fn load_of_ss() -> Outcome {
     unsafe { asm!("mov {}, ss", out(reg) ss, options(nomem, nostack, preserves_flags)) };
     page.granted(Rights::ReadWrite, || page.write(ss & 0xFFFF))
         .map_err(|fault| alloc::format!("{fault:?}"))?;
-    under(Mode::Silent, Pardon::Instruction, || {
+    under(stray(Mode::Silent), Pardon::Instruction, || {
         let (before, after): (u64, u64);
         // SAFETY: loads SS with what it has.
         unsafe {
