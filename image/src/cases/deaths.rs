@@ -9,13 +9,19 @@ use alloc::string::ToString;
 use core::hint::black_box;
 use core::ptr;
 
-use pkeys_core::{Mode, Pkey, Rights};
+use pkeys_core::{KeyRegister, LeafSize, Mode, Pkey, Rights};
+use pkeys_kernel::hardware::PhysMemory;
+use pkeys_kernel::memory::tables::{Leaf, LeafMode, Tables};
 use pkeys_kernel::pks::region::{Openers, Page, Region};
 
 use super::keyed::Keyed;
 use super::{Case, Outcome, case};
+use crate::cpu::registers::{allow_user_access, write_cr3};
+use crate::cpu::{interrupts, pkru};
 use crate::keys::memory::Frames;
 use crate::keys::{self, DAX, KMAP, PKS, REGIONS};
+use crate::user::memory::DirectMap;
+use crate::user::tables::SpaceTables;
 
 pub(super) const CASES: &[Case] = &[
     case("die-stray-write", stray_write),
@@ -23,6 +29,7 @@ pub(super) const CASES: &[Case] = &[
     case("die-write-with-read-grant", write_with_read_grant),
     case("die-stray-write-to-the-device", device),
     case("die-shared-page-in-strict", shared_page),
+    case("die-page-of-a-program", page_of_a_program),
     case("die-null", null),
     case("die-invalid-opcode", invalid_opcode),
     case("die-stack-overflow", stack_overflow),
@@ -82,6 +89,34 @@ fn scribble(addr: u64) {
     unsafe {
         core::arch::asm!("mov byte ptr [{}], 1", in(reg) addr, options(nostack, preserves_flags));
     }
+}
+
+/// A program's page, touched by the kernel as no copy does, where PKRU closes its key.
+fn page_of_a_program() -> Outcome {
+    const ADDR: u64 = 0x40_0000;
+    const PKEY: Pkey = Pkey::truncate(3);
+    let mut tables = SpaceTables::new(DirectMap).ok_or("no page tables")?;
+    let frame = DirectMap.allocate(LeafSize::Size4K).ok_or("no frame")?;
+    let mode = LeafMode {
+        is_present: true,
+        is_writable: true,
+        is_executable: false,
+        pkey: PKEY,
+    };
+    let leaf = Leaf {
+        frame,
+        size: LeafSize::Size4K,
+        is_shared: false,
+        mode,
+    };
+    tables.map(ADDR, leaf).map_err(|_| "no page tables")?;
+    interrupts::disable();
+    // SAFETY: (1) the kernel's half is in every address space.
+    unsafe { write_cr3(tables.root().0) };
+    pkru::load(KeyRegister::ALL_OPEN.with(PKEY, Rights::NoAccess.access_bits()));
+    allow_user_access();
+    scribble(ADDR);
+    went_through()
 }
 
 fn null() -> Outcome {

@@ -13,6 +13,9 @@ use crate::trap::report;
 /// Whether the access is to be tried again. One that the modes stop does not come back.
 pub(crate) fn handle(frame: &mut Frame, fault: Fault, interrupted: &Context) -> bool {
     let Fault { addr, code } = fault;
+    if is_of_user_page(fault) {
+        return false;
+    }
     let rip = frame.rip;
     let page = kernel_tables::pkey(addr).map(|pkey| KeyedPage {
         pkey,
@@ -31,6 +34,12 @@ pub(crate) fn handle(frame: &mut Frame, fault: Fault, interrupted: &Context) -> 
         }
         Verdict::Fatal(report) => report::stray(frame, interrupted, &report),
     }
+}
+
+/// Whether PKRU has stopped the access, on a page of a program: supervisor keys are those of the kernel's pages, in the upper
+/// half.
+pub(crate) fn is_of_user_page(fault: Fault) -> bool {
+    fault.code.has_pkey_bit() && fault.addr >> 63 == 0
 }
 
 /// The instruction at an address, as many of 16 bytes as can be read.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use pkeys_core::{PageFaultErrorCode, Privilege};
+use pkeys_core::PageFaultErrorCode;
 
 use super::fixup::{self, Fault};
 use super::frame::Frame;
@@ -10,7 +10,7 @@ use crate::cpu::pkrs::ThisCpu;
 use crate::cpu::registers::halves;
 use crate::cpu::{per_cpu, pkrs};
 use crate::exit::{Status, exit};
-use crate::memory::kernel_tables;
+use crate::keys::fault::is_of_user_page;
 use crate::{console, say, sched};
 use pkeys_kernel::pks::region::Page;
 use pkeys_kernel::pks::{Context, PksCpu, Report};
@@ -76,7 +76,11 @@ pub(crate) fn exception(frame: &mut Frame, interrupted: &Context) {
 
 /// A page fault of the kernel that nobody forgives.
 pub(super) fn page_fault(frame: &Frame, fault: Fault, interrupted: &Context) -> ! {
-    let page = KeyOf::at(fault);
+    let page = if is_of_user_page(fault) {
+        ", a user page"
+    } else {
+        ""
+    };
     die(
         frame,
         interrupted,
@@ -109,38 +113,6 @@ fn die(frame: &Frame, interrupted: &Context, what: fmt::Arguments<'_>) -> ! {
         say!(" called from {address:#018x}");
     }
     exit(Status::Stopped)
-}
-
-/// What a fault of a key says beyond its error code: the key that the tables have now, and whose page it is.
-struct KeyOf {
-    code: PageFaultErrorCode,
-    addr: u64,
-}
-
-impl KeyOf {
-    fn at(fault: Fault) -> Self {
-        Self {
-            code: fault.code,
-            addr: fault.addr,
-        }
-    }
-}
-
-impl fmt::Display for KeyOf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.code.has_pkey_bit() {
-            return Ok(());
-        }
-        let page = if self.addr >> 63 == 1 {
-            Privilege::Supervisor
-        } else {
-            Privilege::User
-        };
-        match kernel_tables::pkey(self.addr) {
-            Some(pkey) if page == Privilege::Supervisor => write!(f, ", key {pkey} now"),
-            _ => f.write_str(", a user page"),
-        }
-    }
 }
 
 /// Return addresses, by the chain of frame pointers (the kernel is compiled with them): the innermost first.

@@ -43,7 +43,7 @@ pub(super) fn is_low() -> bool {
 
 /// All physical memory.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct DirectMap;
+pub(crate) struct DirectMap;
 
 /// How many frames a block has.
 const fn nr_frames(size: LeafSize) -> usize {

@@ -30,12 +30,12 @@ mod cpu;
 mod enter;
 pub(crate) mod files;
 mod load;
-mod memory;
+pub(crate) mod memory;
 mod platform;
 pub(crate) mod process;
 pub(crate) mod ready;
 mod runner;
-mod tables;
+pub(crate) mod tables;
 
 use pkeys_image::descriptors;
 use pkeys_kernel::abi::Errno;

@@ -13,7 +13,7 @@ use crate::memory::kernel_tables;
 
 /// The tables of one address space.
 #[derive(Debug)]
-pub(super) struct SpaceTables(FourLevel<DirectMap>);
+pub(crate) struct SpaceTables(FourLevel<DirectMap>);
 
 impl Tables for SpaceTables {
     type Memory = DirectMap;
