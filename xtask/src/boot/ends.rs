@@ -4,6 +4,7 @@
 //! A case that ends the kernel cannot stand among the others: each has a boot for itself, and fails when it returns.
 
 use super::machine::{End, Machine};
+use pkeys_launch::Said;
 
 /// What a boot has to come to.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ const CPUS: [(&str, &str); 4] = [
 ];
 
 /// Command lines, how they end, and what the kernel says.
-const LINES: [(&str, End, &str); 16] = [
+const LINES: [(&str, End, &str); 19] = [
     (
         "init_pkru=0x1234554 test=user-starts-with-init-pkru",
         End::Passed,
@@ -73,6 +74,21 @@ const LINES: [(&str, End, &str); 16] = [
         "test=die-write-with-read-grant",
         End::Stopped,
         "the interrupted context has 0xfffffbfc, the handler 0xfffffffc",
+    ),
+    (
+        "test=die-stray-write-to-the-device",
+        End::Stopped,
+        "deaths::scribble): key 1 of \"dax\", no access, strict",
+    ),
+    (
+        "test=die-shared-page-in-strict",
+        End::Stopped,
+        "deaths::scribble): key 3 of \"kmap\", on a shared page, no access, strict",
+    ),
+    (
+        "test=die-page-of-a-program",
+        End::Stopped,
+        "page fault at 0x400000: supervisor write, page present, protection key, a user page",
     ),
     (
         "test=die-null",
@@ -120,9 +136,45 @@ pub(super) fn all() -> Vec<Wanted> {
     cpus.into_iter().chain(lines).chain([memory]).collect()
 }
 
+/// What is wrong with a list of the kernel's cases: one that ends the kernel has no boot here, or the list has none at all.
+pub(super) fn list_trouble(output: &str) -> Option<String> {
+    let deadly: Vec<&str> = output
+        .lines()
+        .filter_map(|line| match Said::parse(line) {
+            Said::Case {
+                name,
+                is_deadly: true,
+            } => Some(name),
+            _ => None,
+        })
+        .collect();
+    if deadly.is_empty() {
+        return Some("no case ends the kernel".to_owned());
+    }
+    let is_wanted = |name: &str| {
+        LINES
+            .iter()
+            .any(|(words, ..)| *words == format!("test={name}"))
+    };
+    let missing = deadly.into_iter().find(|name| !is_wanted(name))?;
+    Some(format!("nothing is wanted of {missing}"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{End, Machine, Wanted};
+    use super::{End, Machine, Wanted, list_trouble};
+
+    #[test]
+    fn each_case_that_ends_the_kernel_is_wanted() {
+        let deadly = "case die-null (ends the kernel, runs by name only)\n";
+        assert_eq!(list_trouble(&format!("case storm\n{deadly}")), None);
+        assert!(list_trouble("case storm\n").is_some());
+        let other = deadly.replace("null", "of-thirst");
+        assert_eq!(
+            list_trouble(&format!("{deadly}{other}")).as_deref(),
+            Some("nothing is wanted of die-of-thirst")
+        );
+    }
 
     #[test]
     fn status_and_words_both_count() {

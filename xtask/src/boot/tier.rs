@@ -2,7 +2,7 @@
 //! red zone, the catalogue in ring 3, and the command `pkeys boot` as it is installed.
 
 use super::cases::Cases;
-use super::machine::{Bench, DEFAULT_CPU, Machine};
+use super::machine::{Bench, DEFAULT_CPU, End, Machine};
 use super::{bench, c_program, ends, red_zone};
 use crate::conform::run_in_image;
 use crate::test::Report;
@@ -47,12 +47,29 @@ pub(crate) fn tier(workspace: &Workspace, screen: &Screen) -> Result<Report> {
         let trouble = wanted.trouble(end, &output);
         add(&mut report, trouble.as_deref(), &output);
     }
+    list(&bench, screen, &mut report)?;
     screen.doing("a program of plain C");
     let trouble = c_program::trouble(workspace, &bench, LIMIT)?;
     add(&mut report, trouble.as_deref(), "");
     catalogue(workspace, screen, &mut report)?;
     command(workspace, &bench, screen, &mut report)?;
     Ok(report)
+}
+
+/// The list of cases: that each which ends the kernel was booted above is one test.
+fn list(bench: &Bench, screen: &Screen, report: &mut Report) -> Result<()> {
+    screen.doing("the list of cases");
+    let machine = Machine {
+        append: "list".to_owned(),
+        ..Machine::default()
+    };
+    let (end, output) = bench.boot(&machine, LIMIT, &mut |_| {})?;
+    let trouble = match end {
+        End::Passed => ends::list_trouble(&output),
+        end => Some(format!("list: {end}")),
+    };
+    add(report, trouble.as_deref(), &output);
+    Ok(())
 }
 
 /// The catalogue of the keys' ABI in ring 3: each case is a test.
