@@ -44,18 +44,12 @@ pub(crate) const VAULT: PksKey = DECLARED.key("vault");
 pub(crate) const SHARED: PksKey = DECLARED.key("kmap");
 
 /// The functions that a key may have for its faults.
-pub(crate) const CALLBACKS: Callbacks = Callbacks::new(&[("opens", opens), ("closes", closes)]);
+pub(crate) const CALLBACKS: Callbacks = Callbacks::new(&[("opens", opens)]);
 
 /// Lets the context that faulted do what it likes with the key.
 fn opens(_: &KeyFault, key: PksKey, interrupted: &Interrupted<'_>) -> bool {
     interrupted.open(key, pkeys_core::Rights::ReadWrite);
     true
-}
-
-/// Takes all rights to shared pages from the context that faulted, and leaves the rest to the mode.
-fn closes(_: &KeyFault, _: PksKey, interrupted: &Interrupted<'_>) -> bool {
-    interrupted.close(SHARED, pkeys_core::Rights::NoAccess);
-    false
 }
 
 /// All of it.
