@@ -269,9 +269,7 @@ impl<P: Platform> Kernel<P> {
             let page = second & !(PAGE_SIZE - 1);
             here.running.space.pin(&here.caller(), page, true)?;
         }
-        let old = here.read_u32(second)?;
-        let new = op.apply(old)?;
-        here.write(second, &new.to_le_bytes())?;
+        let old = here.change(second, |old| op.apply(old))?;
         let is_as_asked = op.compare(old)?;
         let mut woken = futexes.take(first, first_count, FUTEX_BITSET_MATCH_ANY);
         if is_as_asked {

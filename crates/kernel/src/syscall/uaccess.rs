@@ -59,6 +59,23 @@ impl<P: Platform> Here<'_, P> {
         space.exchange_user(&self.caller(), addr, expected, new)
     }
 
+    /// Replaces a word by what is made of it, in one such step: if the word has changed meanwhile, it is made anew. Gives what
+    /// the word was.
+    pub(crate) fn change(
+        &self,
+        addr: u64,
+        make: impl Fn(u32) -> Result<u32, Errno>,
+    ) -> Result<u32, Errno> {
+        let mut word = self.read_u32(addr)?;
+        loop {
+            let found = self.exchange(addr, word, make(word)?)?;
+            if found == word {
+                return Ok(word);
+            }
+            word = found;
+        }
+    }
+
     /// Reads up to a zero, which is not given. `too_long` if there is none within `max` bytes.
     pub(crate) fn read_string(
         &self,
