@@ -483,6 +483,143 @@ user_threads_other:
   ud2
 END_OF user_threads
 
+// The kernel makes something of the word at an address and the number 1: FUTEX_OP_ADD (1) or FUTEX_OP_OR (2).
+.macro WAKE_OP at, op
+  lea rdi, [r12 + 64]
+  mov esi, 128 | 5
+  xor edx, edx
+  xor r10d, r10d
+  lea r8, [\at]
+  mov r9d, \op << 28 | 1 << 12
+  CALL 202
+.endm
+
+// Two threads add to one word, one by an instruction and one by the kernel: no addition is lost.
+PROGRAM user_wake_op
+  mov r15d, 1
+  MAP 8
+  mov r12, rax
+  mov edi, 0x50F00
+  lea rsi, [r12 + 0x8000]
+  xor edx, edx
+  xor r10d, r10d
+  xor r8d, r8d
+  CALL 56
+  test rax, rax
+  js 9f
+  je user_wake_op_other
+  // Until the other one runs.
+1:
+  CALL 24
+  cmp dword ptr [r12 + 4], 0
+  je 1b
+  mov r15d, 2
+  mov ebp, 20000
+2:
+  WAKE_OP r12, 1
+  test rax, rax
+  jne 9f
+  dec ebp
+  jnz 2b
+  mov dword ptr [r12 + 8], 1
+3:
+  CALL 24
+  mov eax, [r12 + 12]
+  test eax, eax
+  je 3b
+  mov r15d, 3
+  add eax, 20000
+  WANT "dword ptr [r12]", eax
+  // A page that nothing has touched is brought in.
+  mov r15d, 4
+  WAKE_OP r12 + 0x5000, 2
+  test rax, rax
+  jne 9f
+  WANT "dword ptr [r12 + 0x5000]", 1
+  // A key that allows reads stops the exchange: EFAULT.
+  mov r15d, 5
+  KEY 2
+  mov r15d, 6
+  WAKE_OP r12, 2
+  WANT rax, -14
+  END 0
+FAILED
+user_wake_op_other:
+  xor ebp, ebp
+4:
+  lock inc dword ptr [r12]
+  inc ebp
+  mov dword ptr [r12 + 4], 1
+  cmp dword ptr [r12 + 8], 0
+  je 4b
+  mov [r12 + 12], ebp
+  xor edi, edi
+  CALL 60
+  ud2
+END_OF user_wake_op
+
+// Threads end with a lock in their list, 40 times, while another one changes the lock's bit FUTEX_WAITERS again and again: the
+// kernel marks the lock, and leaves the bit as it is at that moment.
+PROGRAM user_robust
+  mov r15d, 1
+  MAP 8
+  mov r12, rax
+  mov ebp, 40
+1:
+  mov r15d, 2
+  mov qword ptr [r12 + 4], 0
+  mov edi, 0x50F00
+  lea rsi, [r12 + 0x8000]
+  xor edx, edx
+  xor r10d, r10d
+  xor r8d, r8d
+  CALL 56
+  test rax, rax
+  js 9f
+  je user_robust_other
+  // Until the other one has the lock.
+2:
+  CALL 24
+  cmp dword ptr [r12 + 4], 0
+  je 2b
+  mov dword ptr [r12 + 8], 1
+  xor ebx, ebx
+3:
+  lock xor dword ptr [r12], 1 << 31
+  xor ebx, 1 << 31
+  test dword ptr [r12], 1 << 30
+  je 3b
+  mov r15d, 3
+  xor ebx, 1 << 30
+  WANT "dword ptr [r12]", ebx
+  dec ebp
+  jnz 1b
+  END 0
+FAILED
+// The head of the list is at 64, its one entry at 96, the lock's word at 0.
+user_robust_other:
+  CALL 186
+  mov [r12], eax
+  lea rdi, [r12 + 64]
+  lea rax, [r12 + 96]
+  mov [rdi], rax
+  mov qword ptr [rdi + 8], -96
+  mov qword ptr [rdi + 16], 0
+  mov [rax], rdi
+  mov esi, 24
+  CALL 273
+  test rax, rax
+  jne 9b
+  mov dword ptr [r12 + 4], 1
+4:
+  CALL 24
+  cmp dword ptr [r12 + 8], 0
+  je 4b
+  xor edi, edi
+  CALL 60
+  ud2
+END_OF user_robust
+
 // One thread reads a page for ever; the other one takes the page away. From the return of that call on no read may go
 // through, whatever the reader's TLB holds.
 PROGRAM user_shoot_down

@@ -33,6 +33,12 @@ pub(super) const CASES: &[Case] = &[
         ends_well(b"exceptions", &[])
     }),
     case("user-threads-share-memory", || ends_well(b"threads", &[])),
+    case("the-kernel-changes-words-in-one-step", || {
+        ends_well(b"wake-op", &[])
+    }),
+    case("user-locks-of-the-dead-are-marked", || {
+        ends_well(b"robust", &[])
+    }),
     case("user-pages-go-everywhere", pages_go_everywhere),
     case("user-signals-reach-every-cpu", signals_reach_every_cpu),
     case("user-sleeps", || ends_well(b"sleep", &[])),
@@ -82,6 +88,8 @@ programs! {
     b"nowhere" user_nowhere user_nowhere_end
     b"exceptions" user_exceptions user_exceptions_end
     b"threads" user_threads user_threads_end
+    b"wake-op" user_wake_op user_wake_op_end
+    b"robust" user_robust user_robust_end
     b"shoot-down" user_shoot_down user_shoot_down_end
     b"kill" user_kill user_kill_end
     b"sleep" user_sleep user_sleep_end

@@ -130,6 +130,38 @@ pub(crate) unsafe fn try_write(addr: u64, value: u64) -> Result<(), Fault> {
     outcome(rax, rdx)
 }
 
+/// LOCK CMPXCHG: replaces four bytes, if they are as expected, in one step for all processors. Gives what they were. To a fault
+/// it is a write, whatever they are (SDM Vol. 2A, CMPXCHG).
+///
+/// # Safety
+///
+/// 1. As [`try_write`].
+///
+/// # Errors
+///
+/// As [`try_read`].
+pub(crate) unsafe fn try_exchange(addr: u64, expected: u32, new: u32) -> Result<u32, Fault> {
+    let (rax, rdx);
+    // SAFETY: the caller answers for what is there (1); where there is nothing, the fixup goes on at the end. The upper half of
+    // RAX is zero without a fault: it was, or EAX was loaded.
+    unsafe {
+        asm!(
+            "2: lock cmpxchg dword ptr [{addr}], {new:e}",
+            "3:",
+            ".pushsection .fixups, \"a\"",
+            ".quad 2b, 3b",
+            ".popsection",
+            addr = in(reg) addr,
+            new = in(reg) new,
+            inout("rax") u64::from(expected) => rax,
+            inout("rdx") 0_u64 => rdx,
+            options(nostack),
+        );
+    }
+    let [found, _] = crate::cpu::registers::halves(rax);
+    outcome(rax, rdx).map(|()| found)
+}
+
 /// WRMSR, of a register or a value that the processor may refuse.
 ///
 /// # Safety

@@ -1,15 +1,18 @@
 //! The kernel's accesses to a program's memory: with the program's PKRU in effect, and with SMAP suspended for as long as
 //! they take.
 //!
-//! Page tables and keys decide; what they do not let through ends the copy, and nothing else. Addresses of the kernel's half
+//! Page tables and keys decide; what they do not let through ends the access, and nothing else. Addresses of the kernel's half
 //! are refused beforehand, since the kernel itself could touch them.
 
-#![allow(unsafe_code, reason = "copies from and to user memory")]
+#![allow(
+    unsafe_code,
+    reason = "copies from and to user memory, and changes words of it"
+)]
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::cpu::registers::{allow_user_access, forbid_user_access};
-use crate::trap::fixup::{Fault, try_copy};
+use crate::trap::fixup::{Fault, try_copy, try_exchange};
 
 /// The address behind the last that a program can have (Linux's `TASK_SIZE`).
 const END: u64 = 0x7FFF_FFFF_F000;
@@ -40,22 +43,28 @@ fn check(addr: u64, len: usize) -> Result<(), Stopped> {
     }
 }
 
-/// Copies, with SMAP suspended.
+/// Makes an access, with SMAP suspended.
+fn without_smap<R>(access: impl FnOnce() -> R) -> R {
+    let has_smap = HAS_SMAP.load(Relaxed);
+    if has_smap {
+        allow_user_access();
+    }
+    let result = access();
+    if has_smap {
+        forbid_user_access();
+    }
+    result
+}
+
+/// Copies.
 ///
 /// # Safety
 ///
 /// 1. As [`try_copy`].
 unsafe fn copy(to: u64, from: u64, len: usize) -> Result<(), Stopped> {
-    let has_smap = HAS_SMAP.load(Relaxed);
-    if has_smap {
-        allow_user_access();
-    }
     // SAFETY: the caller answers for it (1).
-    let result = unsafe { try_copy(to, from, len) };
-    if has_smap {
-        forbid_user_access();
-    }
-    result.map_err(|(rest, fault)| Stopped::Fault { rest, fault })
+    let copied = without_smap(|| unsafe { try_copy(to, from, len) });
+    copied.map_err(|(rest, fault)| Stopped::Fault { rest, fault })
 }
 
 /// Reads a program's memory, in the address space that is loaded.
@@ -78,4 +87,17 @@ pub(crate) fn write(addr: u64, bytes: &[u8]) -> Result<(), Stopped> {
     check(addr, bytes.len())?;
     // SAFETY: (1) the range was checked: a program's memory, on which the kernel does not rely.
     unsafe { copy(addr, bytes.as_ptr().addr() as u64, bytes.len()) }
+}
+
+/// Replaces an aligned word of a program's memory, if it is as expected, in one step. Gives what it was.
+///
+/// # Errors
+///
+/// As [`read`].
+pub(crate) fn exchange(addr: u64, expected: u32, new: u32) -> Result<u32, Stopped> {
+    let rest = size_of::<u32>();
+    check(addr, rest)?;
+    // SAFETY: (1) as in `write`.
+    let found = without_smap(|| unsafe { try_exchange(addr, expected, new) });
+    found.map_err(|fault| Stopped::Fault { rest, fault })
 }

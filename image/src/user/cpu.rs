@@ -95,9 +95,14 @@ impl Cpu for ThisCpu {
     fn write_user(&self, addr: u64, bytes: &[u8]) -> Result<(), UserAccessFault> {
         access::write(addr, bytes).map_err(|stopped| fault(addr, bytes.len(), stopped))
     }
+
+    fn exchange_user(&self, addr: u64, expected: u32, new: u32) -> Result<u32, UserAccessFault> {
+        access::exchange(addr, expected, new)
+            .map_err(|stopped| fault(addr, size_of::<u32>(), stopped))
+    }
 }
 
-/// What the library wants to know of a copy that stopped.
+/// What the library wants to know of an access that stopped.
 fn fault(addr: u64, len: usize, stopped: Stopped) -> UserAccessFault {
     match stopped {
         Stopped::Fault { rest, fault } => UserAccessFault {
