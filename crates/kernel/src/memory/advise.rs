@@ -88,9 +88,8 @@ where
             return Ok(0);
         };
         let mut inner = self.inner.lock();
-        let mut at = range.start;
-        while at < range.end {
-            at = inner.vmas.at(at).ok_or(Errno::NoMemory)?.end;
+        if inner.vmas.has_hole(&range) {
+            return Err(Errno::NoMemory);
         }
         for_mappings(&mut inner, range, |inner, part| {
             set_flags(inner, part, |attrs| attrs.flags |= VmaFlags::SEALED)

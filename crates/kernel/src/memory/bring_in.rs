@@ -24,7 +24,7 @@ use crate::memory::fault_around::fault_around;
 use crate::memory::layout::align_down;
 use crate::memory::object::{NoFrame, Object};
 use crate::memory::space::{Inner, Space};
-use crate::memory::tables::{Leaf, LeafMode, NoTable, OldFrame, Tables};
+use crate::memory::tables::{Leaf, NoTable, OldFrame, Tables};
 use crate::memory::vma::{Vma, VmaFlags};
 
 /// What the page is wanted for.
@@ -111,7 +111,7 @@ where
             }
             Some(old) if needs_own => self.own_leaf(vma, &old)?,
             Some(old) => Leaf {
-                mode: self.mode(vma, &old),
+                mode: old.allowed(vma.attrs.mode(), vma.is_shared(), self.pool.zeros()),
                 ..old
             },
         };
@@ -123,13 +123,6 @@ where
             self.settle(cpu, flush);
         }
         Ok(())
-    }
-
-    /// The rights of a leaf as the mapping gives them, but for writes to what others see.
-    fn mode(&self, vma: &Vma<Object<M, L>>, leaf: &Leaf) -> LeafMode {
-        let mut mode = vma.attrs.mode();
-        mode.is_writable &= vma.is_shared() || !leaf.is_shared && leaf.frame != self.pool.zeros();
-        mode
     }
 
     /// The leaf of a page that has none.

@@ -14,7 +14,7 @@ use pkeys_core::{LeafSize, Pkey};
 use crate::abi::Prot;
 use crate::hardware::{Cpu, PhysMemory};
 use crate::memory::caller::Caller;
-use crate::memory::layout::{MAX_MAP_COUNT, PAGE_SIZE, STACK_GUARD_GAP, TASK_SIZE, align_up};
+use crate::memory::layout::{MAX_MAP_COUNT, PAGE_SIZE, TASK_SIZE, align_up};
 use crate::memory::space::{Inner, Space};
 use crate::memory::tables::Tables;
 use crate::memory::vma::{Attrs, VmaFlags};
@@ -60,14 +60,7 @@ where
 
     fn grow<C: Cpu>(&self, inner: &mut Inner<M, L, T>, cpu: &C, old: u64, new: u64) -> bool {
         // One page has to stay free above it, and above it is the gap of a stack.
-        let is_free = inner.vmas.find(old).is_none_or(|next| {
-            let gap = if next.has(VmaFlags::GROWSDOWN) {
-                STACK_GUARD_GAP
-            } else {
-                0
-            };
-            new + PAGE_SIZE <= next.start.saturating_sub(gap)
-        });
+        let is_free = inner.vmas.is_free_for(old, new - old + PAGE_SIZE);
         if new > TASK_SIZE || !is_free || inner.vmas.len() > MAX_MAP_COUNT {
             return false;
         }

@@ -12,7 +12,6 @@ use core::sync::atomic::Ordering;
 use lock_api::RawMutex;
 use pkeys_core::Access;
 
-use crate::abi::Errno;
 use crate::hardware::{Cpu, HardwareFault, PhysMemory};
 use crate::keys::fault::{Segv, Verdict, judge};
 use crate::memory::bring_in::{Failure, Want};
@@ -29,14 +28,6 @@ pub enum FaultEnd {
     OutOfMemory,
     /// The thread gets SIGBUS: it is behind the end of what is mapped, or no huge page is left.
     Bus,
-}
-
-impl FaultEnd {
-    /// What a system call says of it.
-    #[must_use]
-    pub const fn errno(self) -> Errno {
-        Errno::Fault
-    }
 }
 
 impl<M, L, T> Space<M, L, T>

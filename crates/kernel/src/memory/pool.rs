@@ -147,15 +147,10 @@ impl<M: PhysMemory, L: RawMutex> Pool<M, L> {
         !self.0.owners.lock().contains_key(&at)
     }
 
-    /// Gives up one share of a frame. No TLB may know it any more from that owner.
-    ///
-    /// The answer is whether it was the last one.
-    pub(super) fn release(&self, old: OldFrame) -> bool {
-        if old.at == self.0.zeros {
-            return false;
-        }
-        if old.is_shared && !self.drop_owner(old.at) {
-            return false;
+    /// Gives up one share of a frame, and the frame with the last one. No TLB may know it any more from that owner.
+    pub(super) fn release(&self, old: OldFrame) {
+        if old.at == self.0.zeros || old.is_shared && !self.drop_owner(old.at) {
+            return;
         }
         match old.size {
             LeafSize::Size4K => self.0.memory.free(old.at, old.size),
@@ -164,7 +159,6 @@ impl<M: PhysMemory, L: RawMutex> Pool<M, L> {
                 self.with_reserve(old.size, |reserve| reserve.free.push(old.at));
             }
         }
-        true
     }
 
     /// Whether the owner that went was the last one.

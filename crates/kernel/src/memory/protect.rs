@@ -88,7 +88,7 @@ where
         let mut inner = self.inner.lock();
         self.keys.check(pkey)?;
         let range = grown(&inner, start..end, grows)?;
-        if mutant::is(Mutant::HoleUndoesMprotect) && has_hole(&inner, &range) {
+        if mutant::is(Mutant::HoleUndoesMprotect) && inner.vmas.has_hole(&range) {
             return Err(Errno::NoMemory);
         }
         let mut flush = Flush::nothing();
@@ -164,9 +164,7 @@ where
         let zeros = self.pool.zeros();
         let mode = attrs.mode();
         let changed = inner.tables.change(part, &mut |_, leaf| {
-            leaf.mode = mode;
-            // What somebody else may see is copied at the next write, and not before.
-            leaf.mode.is_writable &= is_shared || !leaf.is_shared && leaf.frame != zeros;
+            leaf.mode = leaf.allowed(mode, is_shared, zeros);
         });
         // Mappings end where pages end, so that nothing is split and no table needed.
         if let Ok(changed) = changed {
@@ -209,15 +207,4 @@ fn grown<M: PhysMemory, L: RawMutex, T>(
     } else {
         Ok(range)
     }
-}
-
-fn has_hole<M: PhysMemory, L: RawMutex, T>(inner: &Inner<M, L, T>, range: &Addresses) -> bool {
-    let mut at = range.start;
-    while at < range.end {
-        match inner.vmas.at(at) {
-            Some(vma) => at = vma.end,
-            None => return true,
-        }
-    }
-    false
 }

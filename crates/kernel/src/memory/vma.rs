@@ -16,7 +16,7 @@ bitflags! {
         const SHARED = 1;
         /// `VM_GROWSDOWN`: a stack. It does not grow here, but `PROT_GROWSDOWN` and the guard gap know it.
         const GROWSDOWN = 1 << 1;
-        /// `VM_ACCOUNT`: its pages are promised; see `commit` in the module `map`.
+        /// `VM_ACCOUNT`: its pages are promised; see `is_accountable` in the module `map`.
         const ACCOUNT = 1 << 2;
         /// `VM_NORESERVE`.
         const NORESERVE = 1 << 3;

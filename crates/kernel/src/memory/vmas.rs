@@ -80,6 +80,18 @@ impl<O> Vmas<O> {
         self.map.range(starts).next_back().map(|(_, vma)| vma)
     }
 
+    /// Whether anything of a range is not mapped.
+    pub(super) fn has_hole(&self, range: &Addresses) -> bool {
+        let mut at = range.start;
+        while at < range.end {
+            match self.at(at) {
+                Some(vma) => at = vma.end,
+                None => return true,
+            }
+        }
+        false
+    }
+
     /// Puts a mapping in where there is none.
     pub(super) fn insert(&mut self, vma: Vma<O>) {
         self.map.insert(vma.start, vma);

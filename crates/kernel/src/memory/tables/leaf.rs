@@ -45,6 +45,22 @@ pub struct OldFrame {
 }
 
 impl Leaf {
+    /// What it may let a program do of what the mapping would: nobody writes in place to what somebody else may see, unless
+    /// the mapping is one whose writes everybody sees. Such a page is copied at the next write, and not before. `zeros` is
+    /// the frame that belongs to all.
+    pub(in crate::memory) fn allowed(
+        &self,
+        mode: LeafMode,
+        is_mapping_shared: bool,
+        zeros: PhysAddr,
+    ) -> LeafMode {
+        let is_own = !self.is_shared && self.frame != zeros;
+        LeafMode {
+            is_writable: mode.is_writable && (is_mapping_shared || is_own),
+            ..mode
+        }
+    }
+
     /// Its frame, as what remains of it.
     #[must_use]
     pub const fn old_frame(&self) -> OldFrame {
