@@ -105,9 +105,13 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    /// Ends all other threads of the process. `false` says that some of them run elsewhere, and will wake the caller.
+    /// Ends all other threads of the process. `false` says that some of them run elsewhere, and will wake the caller; or that
+    /// one of them was first, and the caller ends.
     fn end_other_threads(&self, here: &Here<'_, P>) -> bool {
         self.with_tasks(|tasks| {
+            if here.running.thread.is_ending() {
+                return false;
+            }
             let mut is_alone = true;
             for tid in tasks.threads_of(here.pid()) {
                 if tid != here.tid() {

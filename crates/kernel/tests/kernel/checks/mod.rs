@@ -125,6 +125,7 @@ macro_rules! each_check {
                 a_program_gets_its_arguments_and_nothing_of_the_old_one
                 a_program_that_cannot_be_had_changes_nothing
                 of_several_threads_the_caller_stays_under_the_processs_number
+                of_two_threads_that_want_another_program_the_first_gets_it
                 stops_and_their_end_are_told_to_those_who_ask
                 nothing_is_left_of_processes_that_have_ended
                 ends_that_bring_about_other_ends_are_no_danger;

@@ -243,6 +243,24 @@ pub(crate) fn of_several_threads_the_caller_stays_under_the_processs_number() {
     assert!(world.is_in_handler());
 }
 
+pub(crate) fn of_two_threads_that_want_another_program_the_first_gets_it() {
+    let machine = machine(2);
+    let world = World::new(&machine);
+    let (caller, other) = (world.thread(), world.thread());
+    world.run(1, other);
+    world.run(0, caller);
+    world.put(SCRATCH, b"/bin\0");
+    let args = [SCRATCH, 0, 0];
+    assert_eq!(world.enter(0, nr::EXECVE, &args), Outcome::Blocked);
+    // The other one was to end, and has not heard of it.
+    assert_eq!(world.enter(1, nr::EXECVE, &args), Outcome::ThreadEnded);
+    assert_eq!(world.kernel.ready(), [caller]);
+    world.run(0, caller);
+    assert_eq!(world.call(nr::GETTID, &[]), 1);
+    assert_eq!(world.regs(0).rip, CODE);
+    assert_eq!(world.kernel.counts(), (1, 1));
+}
+
 pub(crate) fn stops_and_their_end_are_told_to_those_who_ask() {
     let machine = machine(1);
     let world = World::new(&machine);
