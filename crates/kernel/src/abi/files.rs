@@ -16,6 +16,11 @@ constants! { i32:
     SO_RCVTIMEO = 20;
 }
 
+constants! { usize:
+    /// `PATH_MAX`: the longest path, with the zero at its end.
+    PATH_MAX = 4096;
+}
+
 constants! { u64:
     /// `FD_CLOEXEC`: a new program does not get the descriptor.
     FD_CLOEXEC = 1;

@@ -2,6 +2,11 @@
 //!
 //! Source: Linux `include/uapi/asm-generic/signal.h`, `arch/x86/include/uapi/asm/signal.h`, `siginfo.h`; `signal(7)`.
 
+constants! { u64:
+    /// The size of `sigset_t`, as the calls want it told.
+    SIGSET_LEN = 8;
+}
+
 constants! { i32:
     /// `SIGHUP`.
     SIGHUP = 1;

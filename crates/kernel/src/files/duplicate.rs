@@ -15,35 +15,6 @@ use crate::kernel::{Here, Kernel};
 use crate::platform::Platform;
 
 impl<P: Platform> Files<P> {
-    /// Gives a file the lowest free number that is not below another one.
-    fn add_from(
-        &mut self,
-        lowest: usize,
-        file: File<P>,
-        closes_on_exec: bool,
-        limit: usize,
-    ) -> Result<i32, Errno> {
-        let at = (lowest..limit)
-            .find(|at| !matches!(self.0.get(*at), Some(Some(_))))
-            .ok_or(Errno::TooManyFiles)?;
-        let number = i32::try_from(at).map_err(|_| Errno::TooManyFiles)?;
-        self.put(at, file, closes_on_exec);
-        Ok(number)
-    }
-
-    /// Gives a file a number, whatever that stood for, and gives that.
-    fn put(&mut self, at: usize, file: File<P>, closes_on_exec: bool) -> Option<File<P>> {
-        if self.0.len() <= at {
-            self.0.resize_with(at + 1, || None);
-        }
-        let new = Descriptor {
-            file,
-            closes_on_exec,
-        };
-        let old = self.0.get_mut(at)?.replace(new)?;
-        Some(old.file)
-    }
-
     fn descriptor(&mut self, fd: i32) -> Result<&mut Descriptor<P>, Errno> {
         let slot = usize::try_from(fd).ok().and_then(|fd| self.0.get_mut(fd));
         slot.and_then(Option::as_mut).ok_or(Errno::BadDescriptor)
@@ -104,12 +75,12 @@ impl<P: Platform> Kernel<P> {
         if flags & !O_CLOEXEC != 0 || old == new {
             return Err(Errno::Invalid);
         }
-        let process = here.running.thread.process();
-        let limit = process.inherited.lock().limits.nr_files();
-        let at = usize::try_from(new).ok().filter(|at| *at < limit);
+        let numbers = here.numbers();
+        let at = usize::try_from(new).ok();
+        let at = at.filter(|at| numbers.contains(at));
         let at = at.ok_or(Errno::BadDescriptor)?;
         let woken = {
-            let mut files = process.files.lock();
+            let mut files = here.running.thread.process().files.lock();
             let file = files.get(old)?.open_again();
             let replaced = files.put(at, file, flags & O_CLOEXEC != 0);
             replaced.map(|file| file.close()).unwrap_or_default()
@@ -125,15 +96,13 @@ impl<P: Platform> Kernel<P> {
         lowest: u64,
         closes_on_exec: bool,
     ) -> Result<u64, Errno> {
-        let process = here.running.thread.process();
-        let limit = process.inherited.lock().limits.nr_files();
-        let mut files = process.files.lock();
+        let numbers = here.numbers();
+        let mut files = here.running.thread.process().files.lock();
         let file = files.get(fd)?;
-        let lowest = usize::try_from(lowest)
-            .ok()
-            .filter(|lowest| *lowest < limit);
+        let lowest = usize::try_from(lowest).ok();
+        let lowest = lowest.filter(|lowest| numbers.contains(lowest));
         let lowest = lowest.ok_or(Errno::Invalid)?;
-        let number = files.add_from(lowest, file.clone(), closes_on_exec, limit)?;
+        let number = files.add(lowest..numbers.end, file.clone(), closes_on_exec)?;
         file.open_again();
         Ok(u64::from(number.unsigned_abs()))
     }

@@ -97,11 +97,11 @@ impl<P: Platform> Kernel<P> {
         at: u64,
     ) -> Result<u64, Errno> {
         let process = here.running.thread.process();
-        let limit = process.inherited.lock().limits.nr_files();
+        let numbers = here.numbers();
         let (first, second) = {
             let mut files = process.files.lock();
-            let first = files.add(one, closes, limit)?;
-            match files.add(other, closes, limit) {
+            let first = files.add(numbers.clone(), one, closes)?;
+            match files.add(numbers, other, closes) {
                 Ok(second) => (first, second),
                 Err(errno) => {
                     let _ = files.close(first);

@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 
 use lock_api::Mutex;
 
-use crate::abi::task::{MFD_ALLOW_SEALING, MFD_CLOEXEC, O_ACCMODE};
+use crate::abi::task::{MFD_ALLOW_SEALING, MFD_CLOEXEC};
 use crate::abi::{Errno, MapFlags};
 use crate::files::File;
 use crate::kernel::{Here, Kernel};
@@ -37,14 +37,15 @@ pub(crate) struct MemoryFile<P: Platform> {
 }
 
 impl<P: Platform> MemoryFile<P> {
-    pub(super) fn opening(object: Object<P::Memory, P::Lock>, mode: u32) -> File<P> {
-        // 0, 1 and 2 become 1, 2 and 3: a bit for reading and one for writing.
-        let rights = (mode + 1) & O_ACCMODE;
+    pub(super) fn opening(
+        object: Object<P::Memory, P::Lock>,
+        [is_readable, is_writable]: [bool; 2],
+    ) -> File<P> {
         File::Memory(Arc::new(Self {
             object,
             position: Mutex::new(0),
-            is_readable: rights & 1 != 0,
-            is_writable: rights & 2 != 0,
+            is_readable,
+            is_writable,
         }))
     }
 }
@@ -75,11 +76,8 @@ impl<P: Platform> Kernel<P> {
             return Err(Errno::Invalid);
         }
         here.read_string(name, NAME_MAX + 1, Errno::Invalid)?;
-        let file = MemoryFile::opening(Object::file(&self.pool), 2);
-        let closes = flags & MFD_CLOEXEC != 0;
-        let process = here.running.thread.process();
-        let limit = process.inherited.lock().limits.nr_files();
-        number(process.files.lock().add(file, closes, limit))
+        let file = MemoryFile::opening(Object::file(&self.pool), [true, true]);
+        here.add_file(file, flags & MFD_CLOEXEC != 0)
     }
 
     /// `int ftruncate(int fd, off_t length);`
@@ -160,8 +158,4 @@ impl<P: Platform> Kernel<P> {
         let file = here.file(fd)?;
         space.mmap_file(&caller, addr, len, prot, flags, &file.backing(), offset)
     }
-}
-
-pub(super) fn number(fd: Result<i32, Errno>) -> Result<u64, Errno> {
-    fd.map(|fd| u64::from(fd.unsigned_abs()))
 }

@@ -32,6 +32,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use crate::abi::Errno;
 use crate::kernel::Here;
@@ -148,6 +149,21 @@ impl<P: Platform> Here<'_, P> {
         let file = Some(self.file(fd)?);
         file.filter(File::is_writable).ok_or(Errno::BadDescriptor)
     }
+
+    /// The numbers that descriptors of the process may have.
+    fn numbers(&self) -> Range<usize> {
+        let process = self.running.thread.process();
+        let limit = process.inherited.lock().limits.nr_files();
+        0..limit
+    }
+
+    /// Gives a file the lowest free number.
+    fn add_file(&self, file: File<P>, closes_on_exec: bool) -> Result<u64, Errno> {
+        let numbers = self.numbers();
+        let mut files = self.running.thread.process().files.lock();
+        let number = files.add(numbers, file, closes_on_exec)?;
+        Ok(u64::from(number.unsigned_abs()))
+    }
 }
 
 struct Descriptor<P: Platform> {
@@ -191,44 +207,41 @@ impl<P: Platform> Files<P> {
         }
     }
 
-    /// The lowest free number, and its place.
-    pub(super) fn lowest_free(&self, limit: usize) -> Result<(i32, usize), Errno> {
-        let free = self.0.iter().position(Option::is_none);
-        let at = free.unwrap_or(self.0.len());
-        if at >= limit {
-            return Err(Errno::TooManyFiles);
-        }
-        let number = i32::try_from(at).map_err(|_| Errno::TooManyFiles)?;
-        Ok((number, at))
-    }
-
-    /// The two lowest free numbers.
-    fn two_free(&self, limit: usize) -> Result<[i32; 2], Errno> {
+    /// Those of some numbers that stand for nothing.
+    fn free(&self, numbers: Range<usize>) -> impl Iterator<Item = usize> {
         let is_free = |at: &usize| !matches!(self.0.get(*at), Some(Some(_)));
-        let mut free = (0..limit).filter(is_free).map(i32::try_from);
-        match (free.next(), free.next()) {
-            (Some(Ok(one)), Some(Ok(other))) => Ok([one, other]),
-            _ => Err(Errno::TooManyFiles),
-        }
+        numbers.filter(is_free)
     }
 
-    /// Gives a file the lowest free number.
+    /// The lowest free one of some numbers.
+    fn lowest_free(&self, numbers: Range<usize>) -> Result<usize, Errno> {
+        self.free(numbers).next().ok_or(Errno::TooManyFiles)
+    }
+
+    /// Gives a file the lowest free one of some numbers.
     pub(crate) fn add(
         &mut self,
+        numbers: Range<usize>,
         file: File<P>,
         closes_on_exec: bool,
-        limit: usize,
     ) -> Result<i32, Errno> {
-        let (number, at) = self.lowest_free(limit)?;
-        let descriptor = Some(Descriptor {
+        let at = self.lowest_free(numbers)?;
+        let number = i32::try_from(at).map_err(|_| Errno::TooManyFiles)?;
+        self.put(at, file, closes_on_exec);
+        Ok(number)
+    }
+
+    /// Gives a file a number, whatever that stood for, and gives that.
+    fn put(&mut self, at: usize, file: File<P>, closes_on_exec: bool) -> Option<File<P>> {
+        if self.0.len() <= at {
+            self.0.resize_with(at + 1, || None);
+        }
+        let new = Descriptor {
             file,
             closes_on_exec,
-        });
-        match self.0.get_mut(at) {
-            Some(slot) => *slot = descriptor,
-            None => self.0.push(descriptor),
-        }
-        Ok(number)
+        };
+        let old = self.0.get_mut(at)?.replace(new)?;
+        Some(old.file)
     }
 
     /// Closes a number. Gives the threads that have to look at the other end of a pipe.

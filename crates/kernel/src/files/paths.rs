@@ -9,16 +9,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::abi::Errno;
-use crate::abi::files::AT_FDCWD;
+use crate::abi::files::{AT_FDCWD, PATH_MAX};
 use crate::abi::task::{O_ACCMODE, O_CLOEXEC, O_LARGEFILE, O_NONBLOCK};
-use crate::files::memfd::{MemoryFile, number};
-use crate::files::{File, Files, ProcessMemory, Text};
+use crate::files::{File, Files, MemoryFile, ProcessMemory, Text};
 use crate::kernel::{Here, Kernel};
 use crate::memory::Object;
 use crate::platform::Platform;
 
-/// The longest path, with the zero at its end: `PATH_MAX`.
-const PATH_MAX: usize = 4096;
 /// Where the descriptors of a process have names.
 const DESCRIPTORS: &[u8] = b"/proc/self/fd/";
 /// What a process can read about itself.
@@ -45,13 +42,12 @@ impl<P: Platform> Kernel<P> {
             return Err(Errno::Invalid);
         }
         let path = here.read_string(path, PATH_MAX, Errno::NameTooLong)?;
+        let numbers = here.numbers();
         let process = here.running.thread.process();
-        let limit = process.inherited.lock().limits.nr_files();
-        process.files.lock().lowest_free(limit)?;
+        process.files.lock().lowest_free(numbers)?;
         check_folder(here, folder, &path)?;
         let file = self.named(here, &path, flags & O_ACCMODE)?;
-        let mut files = process.files.lock();
-        number(files.add(file, flags & O_CLOEXEC != 0, limit))
+        here.add_file(file, flags & O_CLOEXEC != 0)
     }
 
     /// What a path leads to, opened.
@@ -73,7 +69,7 @@ impl<P: Platform> Kernel<P> {
             _ => {
                 let files = here.running.thread.process().files.lock();
                 let object = object_of(&files, path).ok_or(Errno::NoEntry)?.reopen();
-                Ok(MemoryFile::opening(object, mode))
+                Ok(MemoryFile::opening(object, [is_readable, is_writable]))
             }
         }
     }

@@ -92,22 +92,11 @@ impl<P: Platform> Kernel<P> {
         done: u64,
     ) -> Result<u64, CallEnd> {
         let end = match (done, timeout) {
-            (0, 0) => 1,
             (0, ..0) => NEVER,
-            (0, milliseconds) => {
-                let limit = u64::from(milliseconds.unsigned_abs()) * 1_000_000;
-                self.now()?.saturating_add(limit).max(1)
-            }
+            (0, milliseconds) => self.end_of(u64::from(milliseconds.unsigned_abs()) * 1_000_000)?,
             (done, _) => done,
         };
-        let limit = here
-            .running
-            .thread
-            .process()
-            .inherited
-            .lock()
-            .limits
-            .nr_files();
+        let limit = here.numbers().end;
         if usize::try_from(count).is_ok_and(|count| count > limit) {
             return Err(Errno::Invalid.into());
         }

@@ -114,13 +114,18 @@ impl<P: Platform> Kernel<P> {
 
     /// Stores the two numbers that are free.
     fn store_free(&self, here: &Here<'_, P>, at: u64) -> Result<(), Errno> {
-        let process = here.running.thread.process();
-        let limit = process.inherited.lock().limits.nr_files();
-        let numbers = process.files.lock().two_free(limit)?;
-        for (at, number) in [at, at.wrapping_add(4)].into_iter().zip(numbers) {
-            here.write(at, &number.to_le_bytes())?;
-        }
-        Ok(())
+        let numbers = here.numbers();
+        let two = {
+            let files = here.running.thread.process().files.lock();
+            let mut free = files.free(numbers);
+            [free.next(), free.next()]
+        };
+        let number = |free: Option<usize>| free.and_then(|free| i32::try_from(free).ok());
+        let [Some(one), Some(other)] = two.map(number) else {
+            return Err(Errno::TooManyFiles);
+        };
+        here.write(at, &one.to_le_bytes())?;
+        here.write(at.wrapping_add(4), &other.to_le_bytes())
     }
 
     /// `int setsockopt(int sockfd, int level, int optname, const void *optval, socklen_t optlen);` There is one option, how
@@ -234,7 +239,7 @@ impl<P: Platform> Kernel<P> {
         let end = match done {
             0 => match *socket.limit.lock() {
                 NEVER => NEVER,
-                limit => self.now()?.saturating_add(limit).max(1),
+                limit => self.end_of(limit)?,
             },
             end => end,
         };

@@ -7,7 +7,7 @@
 
 use crate::abi::Errno;
 use crate::abi::files::{
-    AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW,
+    AT_EMPTY_PATH, AT_FDCWD, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW, PATH_MAX,
 };
 use crate::files::File;
 use crate::kernel::{Here, Kernel};
@@ -18,8 +18,6 @@ use crate::platform::Platform;
 const STAT_LEN: usize = 144;
 /// The size of `struct statx`.
 const STATX_LEN: usize = 256;
-/// The longest path, with the zero at its end: `PATH_MAX`.
-const PATH_MAX: usize = 4096;
 
 const S_IFIFO: u32 = 0o010_000;
 const S_IFCHR: u32 = 0o020_000;

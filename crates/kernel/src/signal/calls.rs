@@ -5,16 +5,13 @@
 use alloc::vec::Vec;
 
 use crate::abi::Errno;
-use crate::abi::signal::{SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK};
+use crate::abi::signal::{SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, SIGSET_LEN};
 use crate::kernel::{Here, Kernel};
 use crate::platform::Platform;
 use crate::signal::action::SigAction;
 use crate::signal::altstack::AltStack;
 use crate::signal::{SigInfo, SigSet, Signo, Target};
 use crate::task::UserRegs;
-
-/// The size of `sigset_t`, as the calls want it told.
-const SIGSET_LEN: u64 = 8;
 
 impl<P: Platform> Kernel<P> {
     /// `int rt_sigaction(int signum, const struct sigaction *act, struct sigaction *oldact, size_t sigsetsize);`

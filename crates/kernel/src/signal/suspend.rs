@@ -10,15 +10,13 @@
 //! Source: Linux `kernel/signal.c` (`sigsuspend`, `do_sigtimedwait`).
 
 use crate::abi::Errno;
+use crate::abi::signal::SIGSET_LEN;
 use crate::kernel::{Here, Kernel};
 use crate::platform::Platform;
 use crate::signal::{SigInfo, SigSet};
 use crate::syscall::CallEnd;
 use crate::task::wait::WaitFor;
 use crate::time::{NEVER, read_timespec};
-
-/// The size of `sigset_t`, as the calls want it told.
-const SIGSET_LEN: u64 = 8;
 
 impl<P: Platform> Kernel<P> {
     /// `int pause(void);`
@@ -61,10 +59,7 @@ impl<P: Platform> Kernel<P> {
         let wanted = SigSet(here.read_u64(set)?).blockable();
         let end = match (done, timeout) {
             (0, 0) => NEVER,
-            (0, timeout) => match read_timespec(here, timeout)? {
-                0 => 1,
-                limit => self.now()?.saturating_add(limit).max(1),
-            },
+            (0, timeout) => self.end_of(read_timespec(here, timeout)?)?,
             (done, _) => done,
         };
         here.running.thread.set_woken(false);

@@ -155,14 +155,6 @@ impl<P: Platform> Kernel<P> {
         }
     }
 
-    /// When a limit ends that counts from now: 1 for one of nothing, which needs no clock.
-    fn end_of(&self, limit: u64) -> Result<u64, Errno> {
-        if limit == 0 {
-            return Ok(1);
-        }
-        Ok(self.now()?.saturating_add(limit).max(1))
-    }
-
     fn futex_wait(&self, here: &Here<'_, P>, wish: Wish, has_waited: bool) -> Result<u64, CallEnd> {
         let (tid, end) = (here.tid(), wish.end);
         here.running.thread.set_woken(false);
@@ -197,11 +189,6 @@ impl<P: Platform> Kernel<P> {
         drop(futexes);
         self.set_deadline(tid, end);
         Err(CallEnd::Wait(WaitFor::Futex, end))
-    }
-
-    /// Whether the end of a wait is there: 1 is always, [`NEVER`] never.
-    pub(crate) fn is_over(&self, end: u64) -> bool {
-        end == 1 || end != NEVER && self.platform.monotonic().is_some_and(|now| now >= end)
     }
 
     /// Wakes so many waiters of a word, but at least one, and gives how many.

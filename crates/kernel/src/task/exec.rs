@@ -15,6 +15,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::abi::Errno;
+use crate::abi::files::PATH_MAX;
 use crate::abi::signal::SIGCHLD;
 use crate::hardware::Cpu;
 use crate::kernel::{Here, Kernel};
@@ -31,8 +32,6 @@ use crate::task::table::RunState;
 use crate::task::thread::{IdWords, Thread, ThreadStart, name_of};
 use crate::task::wait::WaitFor;
 
-/// The longest path, with the zero at its end: `PATH_MAX`.
-const PATH_MAX: usize = 4096;
 /// The longest argument: `MAX_ARG_STRLEN`.
 const ARGUMENT_MAX: usize = 128 << 10;
 /// All arguments together.

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use lock_api::{Mutex, RawMutex};
 
+use crate::abi::Errno;
 use crate::kernel::Kernel;
 use crate::platform::Platform;
 use crate::time::NEVER;
@@ -96,6 +97,19 @@ impl<P: Platform> Kernel<P> {
                 tasks.wake(&self.platform, tid);
             }
         });
+    }
+
+    /// When a limit ends that counts from now: 1 for one of nothing, which needs no clock.
+    pub(crate) fn end_of(&self, limit: u64) -> Result<u64, Errno> {
+        if limit == 0 {
+            return Ok(1);
+        }
+        Ok(self.now()?.saturating_add(limit).max(1))
+    }
+
+    /// Whether the end of a wait is there: 1 is always, [`NEVER`] never.
+    pub(crate) fn is_over(&self, end: u64) -> bool {
+        end == 1 || end != NEVER && self.platform.monotonic().is_some_and(|now| now >= end)
     }
 
     /// Has a thread woken at a time, if that ever comes.
