@@ -26,7 +26,17 @@ const fn program(name: &'static str, arguments: &'static str) -> Fixture {
 /// All of them, libraries before what is linked with them.
 const FIXTURES: &[Fixture] = &[
     library("libledger.so", "ledger.cc"),
+    library("libstore.so", "store.c"),
     program("clerk", "clerk.cc -lledger"),
+    // The same program, bound in every way there is.
+    program("keeper", "keeper.c -fPIC -Wl,-z,lazy -lstore"),
+    program("keeper-now", "keeper.c -Wl,-z,now -lstore"),
+    program("keeper-noplt", "keeper.c -fno-plt -lstore"),
+    program(
+        "keeper-nopie",
+        "keeper.c -fno-pie -no-pie -Wl,-z,lazy -lstore",
+    ),
+    program("pages", "pages.c -lstore"),
 ];
 
 /// The option that makes the linker pack relocations (`DT_RELR`).

@@ -16,6 +16,8 @@
 
 mod calls;
 mod fixtures;
+mod modes;
+mod pages;
 mod run;
 mod settings;
 mod strays;
@@ -66,7 +68,13 @@ fn main() -> ExitCode {
         eprintln!("without keys, nothing is protected here: {missing}");
     }
     let is_forced = std::env::var_os("PKEYS_TEST_FORCE").is_some_and(|value| value == "1");
-    let all: [&'static [Case]; 3] = [calls::CASES, strays::CASES, settings::CASES];
+    let all: [&'static [Case]; 5] = [
+        calls::CASES,
+        strays::CASES,
+        settings::CASES,
+        modes::CASES,
+        pages::CASES,
+    ];
     let trials = all
         .into_iter()
         .flatten()

@@ -1,6 +1,6 @@
 //! Stray writes die where they stray, and the report says whose block it was.
 
-use crate::calls::clerk;
+use crate::calls::{clerk, keeper};
 use crate::run::{Guarded, SURVIVED};
 use crate::{Case, case};
 
@@ -10,6 +10,9 @@ pub(crate) const CASES: &[Case] = &[
     case!(Keys, a_callback_strays),
     case!(Nothing, what_is_handed_over_may_be_written),
     case!(Keys, what_is_not_handed_over_may_not),
+    case!(Keys, callbacks_on_the_stack_are_closed),
+    case!(Keys, entries_past_gates_are_no_strays),
+    case!(Keys, a_freed_block_is_reported_as_freed),
 ];
 
 /// What a report of the clerk's stray says.
@@ -51,4 +54,45 @@ fn what_is_handed_over_may_be_written() {
 
 fn what_is_not_handed_over_may_not() {
     clerk().run(&["handed"]).strayed(&["entry_handed_over"]);
+}
+
+/// The seventh and the ninth argument of a function.
+fn callbacks_on_the_stack_are_closed() {
+    let listed = keeper().with(|settings| {
+        settings.domains[0].callbacks = vec![("item_visit_both".to_owned(), vec![6, 8])];
+    });
+    listed.run(&["calls"]).all_right(10);
+    for part in ["first-callback", "second-callback"] {
+        listed.run(&[part]).strayed(&["by strays at", "keeper.c"]);
+        keeper().run(&[part]).code(SURVIVED);
+    }
+    // Of the two only one is listed.
+    let half = keeper().with(|settings| {
+        settings.domains[0].callbacks = vec![("item_visit_both".to_owned(), vec![8])];
+    });
+    half.run(&["first-callback"]).code(SURVIVED);
+    half.run(&["second-callback"]).strayed(&["by strays at"]);
+}
+
+/// Functions that the library has put into tables of its own are entered without a gate: they may write, it is counted, and what
+/// the program does after the next gate is a stray again.
+fn entries_past_gates_are_no_strays() {
+    let ended = keeper()
+        .with(|settings| settings.stats = true)
+        .run(&["calls"]);
+    ended.right(10).says(&[
+        "4 entries past every gate",
+        "0 stray writes, 0 pardoned, 0 reported",
+    ]);
+    keeper()
+        .run(&["after-table"])
+        .strayed(&["stray_after_table"]);
+}
+
+fn a_freed_block_is_reported_as_freed() {
+    keeper().run(&["freed"]).strayed(&[
+        "byte 24 of 64 bytes",
+        "allocated in item_new",
+        "the block was freed before",
+    ]);
 }
