@@ -3,11 +3,14 @@
 //! The loader may find another file, or the library may be one that only the program knows the place of. Then the audit library
 //! checks the names when it is loaded. Where there are several libraries, each function goes to those that have it.
 
+use core::ffi::CStr;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use object::{Object, ObjectSymbol};
+use object::elf::{FileHeader64, SHN_UNDEF, SHT_DYNSYM, STT_FUNC, STT_GNU_IFUNC, Sym64};
+use object::read::elf::{FileHeader, SectionHeader, Sym};
+use object::{LittleEndian, ReadCache};
 
 use crate::guard::Refusal;
 use crate::guard::options::{Domain, unknown};
@@ -52,16 +55,33 @@ pub(super) fn assign(domains: &mut [Domain]) -> Result<(), Refusal> {
 fn functions(libraries: &[String]) -> Option<BTreeSet<String>> {
     let mut all = BTreeSet::new();
     for library in libraries {
-        let bytes = fs::read(find(library)?).ok()?;
-        let file = object::File::parse(&*bytes).ok()?;
-        let symbols = file.dynamic_symbols();
-        all.extend(
-            symbols
-                .filter(ObjectSymbol::is_definition)
-                .filter_map(|symbol| symbol.name().ok().map(str::to_owned)),
-        );
+        all.extend(exported(File::open(find(library)?).ok()?)?);
     }
     Some(all)
+}
+
+/// What a library's file defines for others. Only its tables are read, each in one piece.
+fn exported(file: File) -> Option<Vec<String>> {
+    let file = ReadCache::new(file);
+    let header = FileHeader64::<LittleEndian>::parse(&file).ok()?;
+    let endian = header.endian().ok()?;
+    let sections = header.sections(endian, &file).ok()?;
+    let mut sections_by_kind = sections.iter();
+    let table = sections_by_kind.find(|section| section.sh_type(endian) == SHT_DYNSYM)?;
+    let symbols = table
+        .data_as_array::<Sym64<LittleEndian>, _>(endian, &file)
+        .ok()?;
+    let names = sections.section(table.link(endian)).ok()?;
+    let names = names.data(endian, &file).ok()?;
+    let name = |symbol: &Sym64<LittleEndian>| {
+        let start = usize::try_from(symbol.st_name(endian)).ok()?;
+        let text = CStr::from_bytes_until_nul(names.get(start..)?).ok()?;
+        text.to_str().ok().map(str::to_owned)
+    };
+    let defined = symbols.iter().filter(|symbol| {
+        symbol.st_shndx(endian) != SHN_UNDEF && matches!(symbol.st_type(), STT_FUNC | STT_GNU_IFUNC)
+    });
+    Some(defined.filter_map(name).collect())
 }
 
 fn find(library: &str) -> Option<PathBuf> {

@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use object::LittleEndian;
+use object::{LittleEndian, ReadCache, ReadRef};
 use object::elf::{EM_X86_64, FileHeader64, PT_INTERP};
 use object::read::elf::{FileHeader, ProgramHeader};
 
@@ -128,9 +128,10 @@ impl Program {
                 "has file capabilities: the loader takes no audit library from its caller",
             );
         }
-        let bytes = fs::read(&self.path)
+        let file = File::open(&self.path)
             .map_err(|error| Refusal::NotExecutable(format!("{shown}: {error}")))?;
-        match loader(&bytes) {
+        // Read where it is looked at: whole programs have megabytes, and this is waited for at each start.
+        match loader(&ReadCache::new(file)) {
             Kind::NoElf => Err(Refusal::NotExecutable(format!(
                 "{shown} is no ELF program and no script"
             ))),
@@ -156,11 +157,11 @@ enum Kind {
     Loader(String),
 }
 
-fn loader(bytes: &[u8]) -> Kind {
-    if !bytes.starts_with(b"\x7fELF") {
+fn loader<'file>(file: impl ReadRef<'file>) -> Kind {
+    if file.read_bytes_at(0, 4) != Ok(b"\x7fELF") {
         return Kind::NoElf;
     }
-    let Ok(header) = FileHeader64::<LittleEndian>::parse(bytes) else {
+    let Ok(header) = FileHeader64::<LittleEndian>::parse(file) else {
         return Kind::OtherMachine;
     };
     let Ok(endian) = header.endian() else {
@@ -169,11 +170,11 @@ fn loader(bytes: &[u8]) -> Kind {
     if header.e_machine(endian) != EM_X86_64 {
         return Kind::OtherMachine;
     }
-    let segments = header.program_headers(endian, bytes).unwrap_or(&[]);
+    let segments = header.program_headers(endian, file).unwrap_or(&[]);
     let interpreter = segments
         .iter()
         .find(|segment| segment.p_type(endian) == PT_INTERP);
-    match interpreter.and_then(|segment| segment.data(endian, bytes).ok()) {
+    match interpreter.and_then(|segment| segment.data(endian, file).ok()) {
         Some(path) => {
             let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
             Kind::Loader(String::from_utf8_lossy(path).into_owned())
@@ -286,12 +287,12 @@ mod tests {
     #[test]
     fn a_programs_loader_is_read() {
         let own = fs::read("/proc/self/exe").unwrap();
-        assert!(matches!(loader(&own), Kind::Loader(path) if path.ends_with(LOADER)));
-        assert_eq!(loader(b"#!/bin/sh"), Kind::NoElf);
-        assert_eq!(loader(b"\x7fELF"), Kind::OtherMachine);
+        assert!(matches!(loader(&*own), Kind::Loader(path) if path.ends_with(LOADER)));
+        assert_eq!(loader(&b"#!/bin/sh"[..]), Kind::NoElf);
+        assert_eq!(loader(&b"\x7fELF"[..]), Kind::OtherMachine);
         let mut other = own.clone();
         other[18] = 183;
-        assert_eq!(loader(&other), Kind::OtherMachine);
+        assert_eq!(loader(&*other), Kind::OtherMachine);
     }
 
     #[test]
