@@ -200,11 +200,13 @@ impl Dynamic {
     }
 
     fn string(&self, offset: usize) -> String {
+        self.text(offset).to_string_lossy().into_owned()
+    }
+
+    fn text(&self, offset: usize) -> &CStr {
         let place = core::ptr::with_exposed_provenance::<c_char>(self.strings + offset);
         // SAFETY: within the object's table of strings, each of which ends with a zero.
         unsafe { CStr::from_ptr(place) }
-            .to_string_lossy()
-            .into_owned()
     }
 
     /// The name of a symbol.
@@ -261,10 +263,42 @@ impl Dynamic {
 
     /// The address of a function or an object that this object defines.
     pub(crate) fn find(&self, name: &str) -> Option<usize> {
-        self.all_symbols()
-            .filter(|symbol| symbol.is_defined() && symbol.value != 0)
-            .find(|symbol| self.name(symbol) == name)
-            .map(|symbol| self.base + symbol.value)
+        self.defined(name).map(|symbol| self.base + symbol.value)
+    }
+
+    /// The symbol of that name that this object defines. By its hash where there is a table of them: this is asked at every start.
+    pub(crate) fn defined(&self, name: &str) -> Option<Symbol> {
+        let is_it = |symbol: &Symbol| {
+            symbol.is_defined()
+                && symbol.value != 0
+                && self.text(symbol.name as usize).to_bytes() == name.as_bytes()
+        };
+        if self.gnu_hash == 0 {
+            return self.all_symbols().find(is_it);
+        }
+        let [buckets, first, bloom] =
+            [0, 4, 8].map(|offset| Self::word(self.gnu_hash + offset) as usize);
+        let hash = name.bytes().fold(5381_u32, |hash, byte| {
+            hash.wrapping_mul(33).wrapping_add(u32::from(byte))
+        });
+        let table = self.gnu_hash + 16 + 8 * bloom;
+        let chains = table + 4 * buckets;
+        let mut index = Self::word(table + 4 * (hash as usize % buckets.max(1))) as usize;
+        if buckets == 0 || index < first {
+            return None;
+        }
+        // A chain ends with an odd hash.
+        loop {
+            let entry = Self::word(chains + 4 * (index - first));
+            let symbol = self.symbol(index);
+            if entry | 1 == hash | 1 && is_it(&symbol) {
+                return Some(symbol);
+            }
+            if entry & 1 == 1 {
+                return None;
+            }
+            index += 1;
+        }
     }
 
     /// Where the virtual tables of exported C++ classes are, in memory.

@@ -12,13 +12,16 @@ pub(crate) fn check(guarded: &Guarded, dynamic: &Dynamic) -> Result<(), String> 
     if is_one_of_many(guarded) || guarded.settings.functions().next().is_none() {
         return Ok(());
     }
-    let exported: BTreeSet<String> = dynamic
-        .all_symbols()
-        .filter(|symbol| symbol.is_defined() && symbol.is_function())
-        .map(|symbol| dynamic.name(&symbol))
-        .collect();
     for name in guarded.settings.functions() {
-        if !exported.contains(name) {
+        if dynamic
+            .defined(name)
+            .is_none_or(|symbol| !symbol.is_function())
+        {
+            let exported: BTreeSet<String> = dynamic
+                .all_symbols()
+                .filter(|symbol| symbol.is_defined() && symbol.is_function())
+                .map(|symbol| dynamic.name(&symbol))
+                .collect();
             let nearest = nearest(name, exported.iter().map(String::as_str)).join(", ");
             return Err(format!("no function {name}; the nearest are {nearest}"));
         }
