@@ -238,7 +238,7 @@ unsafe extern "C" fn la_symbind64(
     if to.is_some() && from.is_none() {
         adopt_data();
     }
-    bind::guard().answer(Question {
+    bind::answer(Question {
         name,
         function: symbol.value,
         from,

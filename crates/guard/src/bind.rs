@@ -74,6 +74,19 @@ pub(crate) struct Question<'a> {
     pub(crate) to: Option<&'static Guarded>,
 }
 
+/// Where the call goes. Most questions are about functions that stay as they are, and need no lock.
+pub(crate) fn answer(question: Question<'_>) -> usize {
+    let is_ours = match question.to {
+        Some(_) => true,
+        None => wrap::find(question.name, question.from.is_some()).is_some(),
+    };
+    if is_ours {
+        guard().answer(question)
+    } else {
+        question.function
+    }
+}
+
 impl Bindings {
     /// Where the call goes.
     pub(crate) fn answer(&mut self, question: Question<'_>) -> usize {
@@ -132,7 +145,11 @@ impl Bindings {
         flags: u64,
         routine: Routine,
     ) -> usize {
-        let routine = if self.is_bare { Routine::Bare } else { routine };
+        let routine = if self.is_bare {
+            Routine::without_keys()
+        } else {
+            routine
+        };
         self.make(
             Purpose::Gate(function),
             function,

@@ -61,6 +61,9 @@ static ALL: OnceLock<Vec<Guarded>> = OnceLock::new();
 static SHARED: OnceLock<Heap> = OnceLock::new();
 static SHADOWS: OnceLock<Domain> = OnceLock::new();
 
+/// First and last address of all heaps together: every `free(3)` of the program asks whether a block lies outside, and most do.
+static HEAPS: (AtomicUsize, AtomicUsize) = (AtomicUsize::new(usize::MAX), AtomicUsize::new(0));
+
 /// Makes the domains, without keys.
 pub(crate) fn prepare(settings: &Settings) -> Result<(), String> {
     let make = |(index, settings): (usize, &DomainSettings)| {
@@ -82,11 +85,17 @@ pub(crate) fn prepare(settings: &Settings) -> Result<(), String> {
             "between 1 and {MAX_GUARDED} domains can be guarded"
         ));
     }
-    let all: Result<Vec<Guarded>, String> = settings.domains.iter().enumerate().map(make).collect();
+    let all = settings.domains.iter().enumerate().map(make);
+    let all = all.collect::<Result<Vec<Guarded>, String>>()?;
     let shared = Heap::reserve().ok_or("no room for the heap of what is handed over")?;
     // The one call of this function sets them.
-    let _ = ALL.set(all?);
-    let _ = SHARED.set(shared);
+    let all = ALL.get_or_init(|| all);
+    let shared = SHARED.get_or_init(|| shared);
+    let heaps = all.iter().map(|guarded| &guarded.heap).chain([shared]);
+    for heap in heaps {
+        HEAPS.0.fetch_min(heap.start, Relaxed);
+        HEAPS.1.fetch_max(heap.start + heap.len_bytes, Relaxed);
+    }
     Ok(())
 }
 
@@ -125,13 +134,13 @@ pub(crate) fn protect(settings: &Settings) -> Result<(), String> {
             .map_err(|error| format!("pkey_mprotect(2) on the heap failed: {error}"))?;
         let _ = guarded.domain.set(domain);
     }
-    let (keep, closed) = (
-        registers::KEEP.load(Relaxed),
+    let (own, closed) = (
+        registers::OWN.load(Relaxed),
         registers::CLOSED.load(Relaxed),
     );
     for (guarded, pkey) in keys {
         let open = closed & !registers::mask(pkey) & !registers::mask(shadow_key);
-        guarded.keep.store(keep, Relaxed);
+        guarded.keep.store(!own, Relaxed);
         guarded.open.store(open, Relaxed);
         guarded.key.store(pkey.get(), Release);
     }
@@ -161,6 +170,26 @@ pub(crate) fn all() -> &'static [Guarded] {
 /// The heap of what is handed over.
 pub(crate) fn shared() -> Option<&'static Heap> {
     SHARED.get()
+}
+
+/// Whether an address may be in a heap.
+#[inline]
+pub(crate) fn may_own(addr: usize) -> bool {
+    addr >= HEAPS.0.load(Relaxed) && addr < HEAPS.1.load(Relaxed)
+}
+
+/// The heap that a block belongs to, and its key; `None` for a block of the program's own.
+#[inline]
+pub(crate) fn owner(addr: usize) -> Option<(&'static Heap, Option<Pkey>)> {
+    if !may_own(addr) {
+        return None;
+    }
+    let guarded = all().iter().find(|guarded| guarded.heap.contains(addr));
+    if let Some(guarded) = guarded {
+        return Some((&guarded.heap, guarded.pkey()));
+    }
+    let shared = shared().filter(|shared| shared.contains(addr))?;
+    Some((shared, None))
 }
 
 /// The domain that a library of that name belongs to.

@@ -45,6 +45,8 @@ pub struct Settings {
     pub report: String,
     /// Gates and allocator without keys: nothing is protected. For tests and measurements.
     pub is_unprotected: bool,
+    /// Without keys, heaps are closed by `mprotect(2)` outside gates, in a program with one thread. For a figure only.
+    pub by_mprotect: bool,
     /// The launcher's descriptor in a trial start; negative in the program itself.
     pub trial: i32,
 }

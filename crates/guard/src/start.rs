@@ -15,7 +15,8 @@ use crate::domain;
 use crate::elf::Dynamic;
 use crate::finish;
 use crate::fork;
-use crate::gate::shadow;
+use crate::gate::{mprotect, shadow};
+use crate::heap::note_single_threaded;
 use crate::judge;
 use crate::learn;
 use crate::settings::{AUDIT_VARIABLE, IS_UP, Settings, VARIABLE};
@@ -43,6 +44,9 @@ pub(crate) fn begin() -> Result<Settings, String> {
             // SAFETY: the process has one thread, and no code of the program has run.
             unsafe { std::env::remove_var(name) };
         }
+    }
+    if settings.by_mprotect {
+        mprotect::start();
     }
     let mut bindings = bind::guard();
     bindings.counts = settings.stats;
@@ -84,6 +88,11 @@ pub(crate) fn finish(
         .iter()
         .find_map(|name| program?.find(name));
     let environ = copied.map_or_else(|| find("environ"), Ok)?;
+    let single = "__libc_single_threaded";
+    let copied = program.and_then(|program| program.find(single));
+    if let Some(addr) = copied.or_else(|| libc.find(single)) {
+        note_single_threaded(addr);
+    }
     wrap::exec::prepare(find("execve")?, find("execvpe")?, environ);
     wrap::exits::prepare(find("_exit")?, find("__cxa_at_quick_exit")?);
     finish::FLUSH.note(find("fflush")?);

@@ -95,16 +95,28 @@ pkeys_guard_first:
     ret
     .size pkeys_guard_first, . - pkeys_guard_first
 
-# ---- Claims a frame: rbx = the frame, the caller's rbx on the stack. The frame is claimed before it is filled: a signal handler
-# that comes in between may pass a gate itself, and must find its frame above this one.
-    .macro CLAIM
+# ---- rbx = the next frame, the caller's rbx on the stack, r10 = the offset of the thread's variables. The frame is not claimed yet.
+    .macro FIND_FRAME
     push rbx
     mov r10, qword ptr [rip + pkeys_guard_thread@GOTTPOFF]
     mov rbx, qword ptr fs:[r10]
     test rbx, rbx
-    jnz 1f
-    call pkeys_guard_first
-1:  add qword ptr fs:[r10], 64
+    jz 7f
+8:
+    .endm
+
+# ---- What FIND_FRAME jumps to for the first gate of a thread; stands behind the gate's last instruction.
+    .macro FIRST_FRAME
+7:  call pkeys_guard_first
+    jmp 8b
+    .endm
+
+# ---- Claims the frame that rbx points to. It is claimed before it is filled for good: a signal handler that comes in between may pass
+# a gate itself, and must find its frame above this one. Such a handler may also jump out (siglongjmp), and what it gives up then
+# is told by the frame's stack pointer and register: a gate with keys fills these two before it claims the frame, and again
+# afterwards, as a handler that came before may have used the frame. It never lies there with what an earlier call left in it.
+    .macro CLAIM
+    add qword ptr fs:[r10], 64
     .endm
 
 # ---- Moves what lies on the stack above the arguments into the frame; the stack then is as the callee must find it.
@@ -116,7 +128,8 @@ pkeys_guard_first:
     .endm
 
 # ---- Gives the frame up and returns to the caller. rsp is where it was at the call, so that the return address goes to the slot
-# that it came from, and the processor's return-stack predictor stays paired. The frame is read before it is given up.
+# that it came from, and the processor's return-stack predictor stays paired. The frame is read before it is given up. No flag
+# is changed.
     .macro UNWIND_FRAME
     push qword ptr [rbx]
     mov rdi, rbx
@@ -142,34 +155,36 @@ pkeys_guard_first:
     .cfi_endproc
     .endm
 
-# ---- Brings back the guard's bits of PKRU as the frame has them, and leaves the other keys as they are now. rax and rdx hold
-# results and are kept in r8 and r9. RDPKRU and WRPKRU want ecx = 0, and WRPKRU edx = 0, which RDPKRU leaves behind.
+# ---- Brings back the guard's bits of PKRU as the frame has them, and leaves the other keys as they are now: the function may have
+# called somebody who has keys, and opened or closed them. So the register is read again. It is not written where nothing of the guard's
+# would change, as in a gate within a gate of the same library. rax and rdx hold results and are kept in r8 and r9. RDPKRU and
+# WRPKRU want ecx = 0, and WRPKRU edx = 0, which RDPKRU leaves behind. The bits that differ are exchanged by one XOR.
     .macro RESTORE_RIGHTS
     mov r8, rax
     mov r9, rdx
     mov r10d, dword ptr [rbx+32]
     xor ecx, ecx
     rdpkru
-    mov r11d, dword ptr [rip + {keep}]
-    and eax, r11d
-    not r11d
-    and r11d, r10d
-    or eax, r11d
+    xor r10d, eax
+    and r10d, dword ptr [rip + {own}]
     UNWIND_FRAME
+    jz 6f
+    xor eax, r10d
     wrpkru
-    mov rax, r8
+6:  mov rax, r8
     mov rdx, r9
     ret
     .endm
 
 # ---- The gate into a guarded library. Opens the library's key and the shadow stack's, closes every other guarded key, calls, and
-# brings back what was. rax, rcx, rdx and the register's old value wait on the stack until the shadow stack is open.
+# brings back what was. rax, rcx, rdx and the register's old value wait on the stack until the shadow stack is open. Where all is
+# as it should be already, the register is not written.
     .globl pkeys_guard_gate
     .hidden pkeys_guard_gate
-    .p2align 5
+    .p2align 6
     .type pkeys_guard_gate,@function
 pkeys_guard_gate:
-    CLAIM
+    FIND_FRAME
     push rax
     push rcx
     push rdx
@@ -178,21 +193,33 @@ pkeys_guard_gate:
     cmp qword ptr fs:[r10+8], 0
     jne 3f
 2:  push rax
-    mov r10, qword ptr [r11+16]
-    and eax, dword ptr [r10]
-    or eax, dword ptr [r10+4]
+    mov rcx, qword ptr [r11+16]
+    and eax, dword ptr [rcx]
+    or eax, dword ptr [rcx+4]
+    xor ecx, ecx
+    cmp eax, dword ptr [rsp]
+    je 4f
     wrpkru
-    pop qword ptr [rbx+32]
+4:  pop rax
+    lea rdx, [rsp+40]
+    mov dword ptr [rbx+32], eax
+    mov qword ptr [rbx+16], rdx
+    CLAIM
+    mov dword ptr [rbx+32], eax
     pop rdx
     pop rcx
     pop rax
     FILL
     CALL
     RESTORE_RIGHTS
-    # A pardon has left a key open until the next gate ends: what the frame brings back is closed.
+    # A pardon has left a key open until the next gate ends: what the frame brings back is closed. Not so in a gate within a
+    # gate, whose caller may be a guarded library that needs its key: there the shadow stack is open.
 3:  mov qword ptr fs:[r10+8], 0
+    test eax, dword ptr [rip + {shadow_closed}]
+    jz 2b
     or eax, dword ptr [rip + {closed}]
     jmp 2b
+    FIRST_FRAME
     .size pkeys_guard_gate, . - pkeys_guard_gate
 
 # ---- In front of the gate of an entry in the library's own tables, such as a virtual function. The library itself calls these too:
@@ -221,10 +248,11 @@ pkeys_guard_own:
     .size pkeys_guard_own, . - pkeys_guard_own
 
 # ---- The gate back: from a guarded library to a callback of the program. Closes every guarded key. Where the shadow stack is closed
-# already, the callback was not called by a guarded library, and there is nothing to do.
+# already, the callback was not called by a guarded library, and there is nothing to do. The frame is filled before the keys are
+# closed: the shadow stack is open until then.
     .globl pkeys_guard_reverse
     .hidden pkeys_guard_reverse
-    .p2align 5
+    .p2align 6
     .type pkeys_guard_reverse,@function
 pkeys_guard_reverse:
     push rax
@@ -234,41 +262,41 @@ pkeys_guard_reverse:
     rdpkru
     test eax, dword ptr [rip + {shadow_closed}]
     jnz 5f
-    mov r10d, eax
-    pop rdx
-    pop rcx
-    pop rax
-    push r10
+    FIND_FRAME
+    # On the stack: rbx, rdx, rcx, rax, the return address; behind it the callee's arguments.
+    lea rdx, [rsp+40]
+    mov dword ptr [rbx+32], eax
+    mov qword ptr [rbx+16], rdx
     CLAIM
-    pop qword ptr [rbx+8]
-    pop qword ptr [rbx+32]
-    pop qword ptr [rbx]
-    mov qword ptr [rbx+16], rsp
+    mov dword ptr [rbx+32], eax
+    mov qword ptr [rbx+16], rdx
     mov qword ptr [rbx+24], r11
-    push rax
-    push rcx
-    push rdx
-    xor ecx, ecx
-    rdpkru
+    pop qword ptr [rbx+8]
+    mov rdx, qword ptr [rsp+24]
+    mov qword ptr [rbx], rdx
+    xor edx, edx
     or eax, dword ptr [rip + {closed}]
     wrpkru
     pop rdx
     pop rcx
     pop rax
+    lea rsp, [rsp+8]
     CALL
     RESTORE_RIGHTS
 5:  pop rdx
     pop rcx
     pop rax
     jmp qword ptr [r11]
+    FIRST_FRAME
     .size pkeys_guard_reverse, . - pkeys_guard_reverse
 
 # ---- Both gates without keys: the frames are kept, the register is not touched. For tests, for measurements, and for mode off.
     .globl pkeys_guard_bare_gate
     .hidden pkeys_guard_bare_gate
-    .p2align 5
+    .p2align 6
     .type pkeys_guard_bare_gate,@function
 pkeys_guard_bare_gate:
+    FIND_FRAME
     CLAIM
     FILL
     CALL
@@ -276,7 +304,39 @@ pkeys_guard_bare_gate:
     UNWIND_FRAME
     mov rdx, r8
     ret
+    FIRST_FRAME
     .size pkeys_guard_bare_gate, . - pkeys_guard_bare_gate
+
+# ---- The gate into a library whose heap is closed by mprotect(2), for a figure. Rust code opens it before the call and closes it
+# after; what may hold a result is kept across that: rax, rdx, xmm0, xmm1. No function that returns a long double is called there.
+    .globl pkeys_guard_mprotect_gate
+    .hidden pkeys_guard_mprotect_gate
+    .type pkeys_guard_mprotect_gate,@function
+pkeys_guard_mprotect_gate:
+    FIND_FRAME
+    CLAIM
+    SAVE_ARGUMENTS
+    call {open_by_mprotect}
+    RESTORE_ARGUMENTS
+    FILL
+    CALL
+    push rax
+    push rdx
+    sub rsp, 32
+    movups [rsp], xmm0
+    movups [rsp+16], xmm1
+    call {close_by_mprotect}
+    movups xmm0, [rsp]
+    movups xmm1, [rsp+16]
+    add rsp, 32
+    pop rdx
+    pop rax
+    mov r8, rdx
+    UNWIND_FRAME
+    mov rdx, r8
+    ret
+    FIRST_FRAME
+    .size pkeys_guard_mprotect_gate, . - pkeys_guard_mprotect_gate
 
 # ---- In front of a gate: counts the call, for --stats. The counter has a place of its own, the descriptor cannot be written.
     .globl pkeys_guard_counted

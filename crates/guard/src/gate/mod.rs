@@ -14,6 +14,7 @@
 #![allow(unsafe_code, reason = "assembly, and what it reads")]
 
 pub(crate) mod descriptor;
+pub(crate) mod mprotect;
 pub(crate) mod registers;
 pub(crate) mod shadow;
 pub(crate) mod thunk;
@@ -29,9 +30,11 @@ global_asm!(
     wrap_callbacks = sym wrap_callbacks,
     before_longjmp = sym before_longjmp,
     personality = sym personality,
-    keep = sym registers::KEEP,
+    own = sym registers::OWN,
     closed = sym registers::CLOSED,
     shadow_closed = sym registers::SHADOW_CLOSED,
+    open_by_mprotect = sym mprotect::open,
+    close_by_mprotect = sym mprotect::close,
 );
 
 unsafe extern "C" {
@@ -40,6 +43,7 @@ unsafe extern "C" {
     fn pkeys_guard_own();
     fn pkeys_guard_reverse();
     fn pkeys_guard_bare_gate();
+    fn pkeys_guard_mprotect_gate();
     fn pkeys_guard_counted();
     fn pkeys_guard_callbacks();
     fn pkeys_guard_with_domain();
@@ -57,6 +61,8 @@ pub(crate) enum Routine {
     Reverse,
     /// Either of them, without keys.
     Bare,
+    /// Into a library whose heap is closed by `mprotect(2)`, for a figure.
+    Mprotect,
     /// Counts, then goes on.
     Counted,
     /// Wraps callbacks, then goes on.
@@ -68,6 +74,15 @@ pub(crate) enum Routine {
 }
 
 impl Routine {
+    /// The gate into a library where keys are not used.
+    pub(crate) fn without_keys() -> Self {
+        if mprotect::is_on() {
+            Self::Mprotect
+        } else {
+            Self::Bare
+        }
+    }
+
     /// Where it is.
     pub(crate) fn addr(self) -> usize {
         let routine: unsafe extern "C" fn() = match self {
@@ -75,6 +90,7 @@ impl Routine {
             Self::Own => pkeys_guard_own,
             Self::Reverse => pkeys_guard_reverse,
             Self::Bare => pkeys_guard_bare_gate,
+            Self::Mprotect => pkeys_guard_mprotect_gate,
             Self::Counted => pkeys_guard_counted,
             Self::Callbacks => pkeys_guard_callbacks,
             Self::WithDomain => pkeys_guard_with_domain,

@@ -8,8 +8,10 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use pkeys_arch::Pku;
 use pkeys_core::{AccessBits, KeyRegister, Pkey};
 
-/// The bits that are not the guard's.
-pub(crate) static KEEP: AtomicU32 = AtomicU32::new(u32::MAX);
+use crate::gate::mprotect;
+
+/// The bits that are the guard's: both of each of its keys.
+pub(crate) static OWN: AtomicU32 = AtomicU32::new(0);
 
 /// The guard's bits with every guarded key closed.
 pub(crate) static CLOSED: AtomicU32 = AtomicU32::new(0);
@@ -34,7 +36,7 @@ pub(crate) fn closed(pkey: Pkey) -> u32 {
 
 /// Adds a key to the guard's.
 pub(crate) fn add(pkey: Pkey) {
-    KEEP.fetch_and(!mask(pkey), Relaxed);
+    OWN.fetch_or(mask(pkey), Relaxed);
     CLOSED.fetch_or(closed(pkey), Relaxed);
     HAS_KEYS.store(true, Relaxed);
 }
@@ -53,8 +55,8 @@ pub(crate) fn read() -> Option<KeyRegister> {
 /// Sets the guard's bits of the calling thread's register, and no others. Nothing without keys.
 pub(crate) fn set(bits: u32) {
     let Some(now) = read() else { return };
-    let keep = KEEP.load(Relaxed);
-    let register = KeyRegister::from_bits(now.bits() & keep | bits & !keep);
+    let own = OWN.load(Relaxed);
+    let register = KeyRegister::from_bits(now.bits() & !own | bits & own);
     if register == now {
         return;
     }
@@ -81,13 +83,24 @@ pub(crate) fn readable<R>(body: impl FnOnce() -> R) -> R {
 }
 
 /// Runs `body` with a key open that may be closed on this thread, as in the allocator when a program frees a library's block.
+///
+/// The library itself allocates and frees with its key open: one RDPKRU tells so.
+#[inline]
 pub(crate) fn opened<R>(pkey: Option<Pkey>, body: impl FnOnce() -> R) -> R {
-    let (Some(pkey), Some(before)) = (pkey, read()) else {
-        return body();
+    let Some(pkey) = pkey else {
+        return mprotect::opened(body);
     };
-    if before.get(pkey) == AccessBits::UNRESTRICTED {
+    // SAFETY: a guarded library has a key only where the probe has succeeded (1).
+    let before = unsafe { Pku::assume() }.read();
+    if before.bits() & mask(pkey) == 0 {
         return body();
     }
+    with_key(pkey, before, body)
+}
+
+#[cold]
+#[inline(never)]
+fn with_key<R>(pkey: Pkey, before: KeyRegister, body: impl FnOnce() -> R) -> R {
     set(before.with(pkey, AccessBits::UNRESTRICTED).bits());
     let result = body();
     set(before.bits());

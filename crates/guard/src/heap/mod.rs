@@ -5,12 +5,17 @@
 //! one large block, so that from any address inside a block its start is found: reports need it. In front of each block lies a
 //! header: the descriptor of the gate that asked for it, and the length that was asked for.
 //!
-//! All state that is read and written by the allocator is in the range too, behind the key; only the list of free runs of spans is
-//! ordinary memory. One lock guards it. A freed block is marked, and freeing it again ends the program, as glibc does.
+//! All state that is read and written by the allocator is in the range too, behind the key ([`lists`]); only the list of free runs of
+//! spans is ordinary memory. One lock guards both ([`lock`]). A freed block is marked, and freeing it again ends the program, as
+//! glibc does.
 #![allow(unsafe_code, reason = "an allocator: headers and lists in raw memory")]
 
 mod classes;
+mod lists;
+mod lock;
 mod spans;
+
+pub(crate) use lock::note_single_threaded;
 
 use core::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,6 +23,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::gate::descriptor::Descriptor;
 use crate::map;
 use classes::{Class, LARGEST_BYTES};
+use lists::Lists;
 use spans::{Kind, SPAN_BYTES, Spans};
 
 /// What is reserved for a domain, if there is room.
@@ -66,16 +72,13 @@ pub(crate) struct Heap {
     pub(crate) start: usize,
     pub(crate) len_bytes: usize,
     spans: Spans,
+    lists: &'static Lists,
     state: Mutex<State>,
 }
 
-/// What the lock guards.
+/// What the lock guards beside the lists.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// By class: the first freed block, 0 for none. The rest of the list is in the blocks.
-    free: [usize; Class::COUNT],
-    /// By class: where the next block of a span is that was not used up yet, and the span's end.
-    fresh: [(usize, usize); Class::COUNT],
     runs: spans::Runs,
 }
 
@@ -97,15 +100,17 @@ impl Heap {
     pub(crate) fn reserve() -> Option<Self> {
         let (start, len_bytes) = reserve_range()?;
         let spans = Spans::new(start, len_bytes / SPAN_BYTES);
+        let lists = spans.table_end().next_multiple_of(align_of::<Lists>());
+        let first_free = (lists + size_of::<Lists>() - start).div_ceil(SPAN_BYTES);
         let state = State {
-            free: [0; Class::COUNT],
-            fresh: [(0, 0); Class::COUNT],
-            runs: spans::Runs::new(spans.first_free(), len_bytes / SPAN_BYTES),
+            runs: spans::Runs::new(first_free, len_bytes / SPAN_BYTES),
         };
         Some(Self {
             start,
             len_bytes,
             spans,
+            // SAFETY: behind the table and before the first free span of a range that was just mapped (1); rounded up (2).
+            lists: unsafe { Lists::at(lists) },
             state: Mutex::new(state),
         })
     }
@@ -183,27 +188,29 @@ impl Heap {
     }
 
     /// `free(3)`. The block is one of this heap's; anything else ends the program.
+    #[inline]
     pub(crate) fn free(&self, addr: usize) {
+        if lock::is_alone()
+            && let Kind::Small(class) = self.spans.kind_at(addr)
+            && read_word(addr) & STATE_MASK == LIVE
+        {
+            write_word(addr, read_word(addr) & !STATE_MASK | FREED);
+            return self.lists.push(class, addr);
+        }
+        self.free_any(addr);
+    }
+
+    #[inline(never)]
+    fn free_any(&self, addr: usize) {
         let block = block_of(addr);
-        let header = read_header(block);
-        if header.word & STATE_MASK != LIVE {
+        let mut state = self.lock();
+        let word = read_word(block);
+        if word & STATE_MASK != LIVE {
             crate::refuse::die("a block of a guarded library was freed twice, or is none");
         }
-        let mut state = self.lock();
-        write_header(
-            block,
-            Header {
-                word: header.word & !STATE_MASK | FREED,
-                ..header
-            },
-        );
+        write_word(block, word & !STATE_MASK | FREED);
         match self.spans.kind_at(block) {
-            Kind::Small(class) => {
-                let slot = core::ptr::with_exposed_provenance_mut::<usize>(block);
-                // SAFETY: a freed block of at least 16 bytes, aligned to 16; its owner gave it up.
-                unsafe { slot.write(state.free[class.index()]) };
-                state.free[class.index()] = block;
-            }
+            Kind::Small(class) => self.lists.push(class, block),
             Kind::Run { first, count } => {
                 let start = self.spans.addr(first);
                 if count * SPAN_BYTES >= GIVE_BACK_BYTES {
@@ -279,49 +286,54 @@ impl Heap {
         })
     }
 
+    /// The part of the range that was ever used: its first address and length, in whole pages.
+    pub(crate) fn used(&self) -> (usize, usize) {
+        let end = self.spans.addr(self.lock().runs.untouched());
+        (self.start, end - self.start)
+    }
+
     /// Takes a block, and tells whether it is zero already.
+    #[inline]
     fn take(&self, len_bytes: usize, descriptor: *const Descriptor) -> Option<(usize, bool)> {
         let all = len_bytes.max(1).checked_add(HEADER_BYTES)?;
-        let mut state = self.lock();
-        let (block, is_zero) = match Class::of(all) {
-            Some(class) => self.take_small(&mut state, class)?,
-            None => {
-                let count = all.div_ceil(SPAN_BYTES);
-                let (first, is_zero) = state.runs.take(count)?;
-                self.spans.set_run(first, count);
-                (self.spans.addr(first) + HEADER_BYTES, is_zero)
-            }
+        let class = Class::of(all);
+        let freed = match class {
+            Some(class) if lock::is_alone() => self.lists.pop(class),
+            _ => None,
         };
-        write_header(
-            block,
-            Header {
-                word: descriptor.expose_provenance() | LIVE,
-                len_bytes,
-            },
-        );
+        let (block, is_zero) = match freed {
+            Some(block) => (block, false),
+            None => self.take_any(all, class)?,
+        };
+        let header = Header {
+            word: descriptor.expose_provenance() | LIVE,
+            len_bytes,
+        };
+        write_header(block, header);
         Some((block, is_zero))
     }
 
-    fn take_small(&self, state: &mut State, class: Class) -> Option<(usize, bool)> {
-        let freed = state.free[class.index()];
-        if freed != 0 {
-            let slot = ptr::with_exposed_provenance::<usize>(freed);
-            // SAFETY: a freed block holds the address of the next.
-            state.free[class.index()] = unsafe { slot.read() };
-            return Some((freed, false));
+    #[inline(never)]
+    fn take_any(&self, all: usize, class: Option<Class>) -> Option<(usize, bool)> {
+        let mut state = self.lock();
+        let Some(class) = class else {
+            let count = all.div_ceil(SPAN_BYTES);
+            let (first, is_zero) = state.runs.take(count)?;
+            self.spans.set_run(first, count);
+            return Some((self.spans.addr(first) + HEADER_BYTES, is_zero));
+        };
+        if let Some(block) = self.lists.pop(class) {
+            return Some((block, false));
         }
-        let (at, end) = state.fresh[class.index()];
-        let (at, end) = if at + class.bytes() <= end {
-            (at, end)
-        } else {
+        let cut = self.lists.cut(class).or_else(|| {
             let (first, _) = state.runs.take(1)?;
             self.spans.set_small(first, class);
             let start = self.spans.addr(first);
-            (start, start + SPAN_BYTES)
-        };
-        state.fresh[class.index()] = (at + class.bytes(), end);
-        // A run that was used before is given out again without being cleared.
-        Some((at + HEADER_BYTES, false))
+            self.lists.set_fresh(class, start, start + SPAN_BYTES);
+            self.lists.cut(class)
+        });
+        // A span that was used before is given out again without being cleared.
+        cut.map(|start| (start + HEADER_BYTES, false))
     }
 }
 
@@ -361,6 +373,18 @@ fn read_header(block: usize) -> Header {
     // SAFETY: an address in a heap's range, which is mapped and readable as a whole; any bytes are a header. The caller of
     // `free(3)` answers for the address being a block's, as with any allocator.
     unsafe { place.read_unaligned() }
+}
+
+/// The first word of a header.
+fn read_word(block: usize) -> usize {
+    read_header(block).word
+}
+
+/// Changes the first word of a header.
+fn write_word(block: usize, word: usize) {
+    let place = ptr::with_exposed_provenance_mut::<usize>(block - HEADER_BYTES);
+    // SAFETY: the header of a block of this heap; the key is open.
+    unsafe { place.write(word) };
 }
 
 fn write_header(block: usize, header: Header) {

@@ -46,9 +46,9 @@ impl Spans {
         Self { start, count }
     }
 
-    /// The first span behind the table.
-    pub(super) fn first_free(&self) -> usize {
-        (self.count * size_of::<u32>()).div_ceil(SPAN_BYTES)
+    /// The address behind the table.
+    pub(super) fn table_end(&self) -> usize {
+        self.start + self.count * size_of::<u32>()
     }
 
     /// The address of a span.
@@ -148,6 +148,11 @@ impl Runs {
             untouched: first,
             end,
         }
+    }
+
+    /// The first span that was never used.
+    pub(super) fn untouched(&self) -> usize {
+        self.untouched
     }
 
     /// Takes the first run that is long enough, and tells whether its memory was never used.

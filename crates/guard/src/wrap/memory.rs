@@ -134,17 +134,6 @@ impl Account {
     }
 }
 
-/// The heap that an address belongs to, and its key.
-fn owner(addr: usize) -> Option<(&'static Heap, Option<Pkey>)> {
-    if let Some(shared) = domain::shared().filter(|shared| shared.contains(addr)) {
-        return Some((shared, None));
-    }
-    domain::all()
-        .iter()
-        .find(|guarded| guarded.heap.contains(addr))
-        .map(|guarded| (&guarded.heap, guarded.pkey()))
-}
-
 extern "C" fn malloc(len_bytes: usize, _: usize, _: usize, guarded: *const Guarded) -> *mut c_void {
     Account::of(guarded).take(|heap, descriptor| heap.allocate(len_bytes, descriptor))
 }
@@ -202,7 +191,7 @@ extern "C" fn realloc(
     if block.is_null() {
         return malloc(len_bytes, 0, 0, guarded);
     }
-    let Some((heap, pkey)) = owner(block.addr()) else {
+    let Some((heap, pkey)) = domain::owner(block.addr()) else {
         return real_realloc(block, len_bytes);
     };
     if len_bytes == 0 {
@@ -327,22 +316,21 @@ extern "C" fn new_aligned_nothrow(
     memalign(align.max(NEW_ALIGN_BYTES), len_bytes, 0, guarded)
 }
 
-/// Frees a block of a domain's heap. Gives whether it was one.
-fn free_ours(block: *mut c_void) -> bool {
-    let Some((heap, pkey)) = owner(block.addr()) else {
-        return false;
-    };
-    let before = errno();
-    registers::opened(pkey, || heap.free(block.expose_provenance()));
-    set_errno(before);
-    true
+extern "C" fn free(block: *mut c_void) {
+    if domain::may_own(block.addr()) {
+        free_ours(block);
+    } else {
+        call_free(FREE.get(), block);
+    }
 }
 
-extern "C" fn free(block: *mut c_void) {
-    if block.is_null() || free_ours(block) {
-        return;
+/// Frees a block that may be of a domain's heap.
+#[inline(never)]
+fn free_ours(block: *mut c_void) {
+    match domain::owner(block.addr()) {
+        Some((heap, pkey)) => registers::opened(pkey, || heap.free(block.expose_provenance())),
+        None => call_free(FREE.get(), block),
     }
-    call_free(FREE.get(), block);
 }
 
 fn call_free(function: usize, block: *mut c_void) {
@@ -358,7 +346,7 @@ fn call_free(function: usize, block: *mut c_void) {
 
 /// `realloc` of the program: a domain's block becomes ordinary memory.
 extern "C" fn realloc_of_program(block: *mut c_void, len_bytes: usize) -> *mut c_void {
-    let Some((heap, _)) = owner(block.addr()) else {
+    let Some((heap, _)) = domain::owner(block.addr()) else {
         return real_realloc(block, len_bytes);
     };
     if len_bytes == 0 {
@@ -380,7 +368,7 @@ extern "C" fn reallocarray_of_program(
     count: usize,
     each: usize,
 ) -> *mut c_void {
-    if owner(block.addr()).is_none() {
+    if domain::owner(block.addr()).is_none() {
         type ReallocArray = unsafe extern "C" fn(*mut c_void, usize, usize) -> *mut c_void;
         // SAFETY: the address of the program's `reallocarray`, noted when this wrapper was bound.
         let real = unsafe { core::mem::transmute::<usize, ReallocArray>(REALLOCARRAY.get()) };
@@ -412,7 +400,7 @@ extern "C" fn malloc_usable_size(block: *mut c_void) -> usize {
     if block.is_null() {
         return 0;
     }
-    if let Some((heap, _)) = owner(block.addr()) {
+    if let Some((heap, _)) = domain::owner(block.addr()) {
         return heap.usable_bytes(block.expose_provenance());
     }
     type Usable = unsafe extern "C" fn(*mut c_void) -> usize;
@@ -440,11 +428,6 @@ fn errno_place() -> Option<*mut c_int> {
     let location = unsafe { core::mem::transmute::<usize, Location>(location) };
     // SAFETY: takes nothing.
     Some(unsafe { location() })
-}
-
-fn errno() -> c_int {
-    // SAFETY: the thread's own variable.
-    errno_place().map_or(0, |place| unsafe { place.read() })
 }
 
 fn set_errno(value: c_int) {
