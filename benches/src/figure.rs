@@ -28,7 +28,8 @@ pub(crate) struct Figure {
     pub(crate) side: Side,
     pub(crate) bar: f64,
     pub(crate) is_met: bool,
-    /// Median cycles of the two sides, to see where the ratio comes from; of this machine and this run only.
+    /// Median cycles of the two sides, to see where the ratio comes from, or microseconds where the sides are programs; of this
+    /// machine and this run only.
     pub(crate) cycles: (f64, f64),
 }
 

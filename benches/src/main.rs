@@ -8,12 +8,14 @@
 //! * [`figure`]: what a figure is and when its bar is met.
 //! * [`windows`], [`mprotect`], [`checked`], [`pardons`]: the library's figures by topic.
 //! * [`kernel_calls`]: the kernel library's, which need no protection keys.
+//! * [`guard`]: those of `pkeys guard`, whole programs with and without it.
 //!
 //! Exit status: 0 when every figure was measured that was asked for, 1 for an unknown name, 3 when some need protection
-//! keys and there are none; those that need none are measured all the same.
+//! keys or a program that is not there; what needs nothing is measured all the same.
 
 mod checked;
 mod figure;
+mod guard;
 mod kernel_calls;
 mod mprotect;
 mod pardons;
@@ -28,7 +30,8 @@ use sample::Effort;
 /// What measures some figures.
 struct Bench {
     names: &'static [&'static str],
-    needs_keys: bool,
+    /// What is not there and has to be.
+    missing: fn() -> Option<String>,
     /// Gives all of them.
     measure: fn(Effort) -> Vec<Figure>,
 }
@@ -37,29 +40,39 @@ impl Bench {
     const fn on_keys(names: &'static [&'static str], measure: fn(Effort) -> Vec<Figure>) -> Self {
         Self {
             names,
-            needs_keys: true,
+            missing: no_keys,
             measure,
         }
     }
 }
 
-const BENCHES: &[Bench] = &[
+/// Why there are no protection keys; `None` where there are.
+fn no_keys() -> Option<String> {
+    pkeys::support().err().map(|error| error.to_string())
+}
+
+/// All but the guard's.
+const LIBRARIES: &[Bench] = &[
     Bench::on_keys(windows::NAMES, windows::measure),
     Bench::on_keys(mprotect::NAMES, mprotect::measure),
     Bench::on_keys(checked::NAMES, checked::measure),
     Bench::on_keys(pardons::NAMES, pardons::measure),
     Bench {
         names: kernel_calls::NAMES,
-        needs_keys: false,
+        missing: || None,
         measure: kernel_calls::measure,
     },
 ];
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|word| word == guard::INSIDE) {
+        return guard::inside(&arguments[1..]);
+    }
     let is_smoke = arguments.iter().any(|argument| argument == "--smoke");
     arguments.retain(|argument| argument != "--smoke");
-    let known = || BENCHES.iter().flat_map(|bench| bench.names.iter());
+    let benches = || LIBRARIES.iter().chain(&guard::BENCHES);
+    let known = || benches().flat_map(|bench| bench.names.iter());
     if let Some(unknown) = arguments
         .iter()
         .find(|name| !known().any(|other| other == name))
@@ -79,9 +92,8 @@ fn main() -> ExitCode {
     sample::pin_to_one_cpu();
     let is_wanted =
         |name: &str| arguments.is_empty() || arguments.iter().any(|wanted| wanted == name);
-    let missing = pkeys::support().err();
-    let mut not_measured = Vec::new();
-    for bench in BENCHES {
+    let mut is_complete = true;
+    for bench in benches() {
         let wanted: Vec<&str> = bench
             .names
             .iter()
@@ -91,8 +103,9 @@ fn main() -> ExitCode {
         if wanted.is_empty() {
             continue;
         }
-        if bench.needs_keys && missing.is_some() {
-            not_measured.extend(wanted);
+        if let Some(missing) = (bench.missing)() {
+            eprintln!("bars: not measured: {}: {missing}", wanted.join(", "));
+            is_complete = false;
             continue;
         }
         for figure in (bench.measure)(effort) {
@@ -101,11 +114,9 @@ fn main() -> ExitCode {
             }
         }
     }
-    match missing {
-        Some(missing) if !not_measured.is_empty() => {
-            eprintln!("bars: not measured: {}: {missing}", not_measured.join(", "));
-            ExitCode::from(3)
-        }
-        _ => ExitCode::SUCCESS,
+    if is_complete {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(3)
     }
 }

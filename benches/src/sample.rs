@@ -5,6 +5,8 @@
 
 use core::arch::x86_64::{_mm_lfence, _rdtsc};
 
+use serde::{Deserialize, Serialize};
+
 /// How long to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
@@ -34,7 +36,7 @@ impl Effort {
 }
 
 /// Median and quartiles of a set of values.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Spread {
     pub(crate) low: f64,
     pub(crate) median: f64,
@@ -63,6 +65,17 @@ impl Rounds {
     pub(crate) fn ratio(&self, variant: usize, to: usize) -> Spread {
         let pairs = self.0[variant].iter().zip(&self.0[to]);
         Spread::of(pairs.map(|(a, b)| a / b).collect())
+    }
+
+    /// The difference of one variant to another, within each round.
+    pub(crate) fn difference(&self, variant: usize, to: usize) -> Spread {
+        let pairs = self.0[variant].iter().zip(&self.0[to]);
+        Spread::of(pairs.map(|(a, b)| a - b).collect())
+    }
+
+    /// What was measured by other means than the counter: by variant and round.
+    pub(crate) fn of(values: Vec<Vec<f64>>) -> Self {
+        Self(values)
     }
 
     /// The cycles of one variant, for the reader who wants to see where a ratio comes from.

@@ -15,7 +15,7 @@ use std::process::{ExitCode, Stdio};
 /// Measure the promised figures and hold them against their bars.
 ///
 /// Exit status: 0 when every bar is met, 1 when one is not, 3 when those that were measured are met and others need
-/// protection keys, which there are not.
+/// protection keys or a program that is not installed.
 ///
 /// Examples: cargo xtask bars window nested; cargo xtask bars boot boot-cases
 #[derive(Debug, clap::Args)]
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// The figures to measure; all when none is named.
     names: Vec<String>,
 }
+
+/// How the names of the figures of `pkeys guard` begin.
+const GUARD: &str = "guard-";
 
 /// What is read of a figure; see `benches/src/figure.rs`.
 #[derive(Debug, Deserialize, Serialize)]
@@ -80,8 +83,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(status))
 }
 
+/// Builds `pkeys` beside the measuring program, for the figures of `pkeys guard`.
+fn build_guard(workspace: &Workspace) -> Result<()> {
+    let mut command = workspace.cargo();
+    command.args(["build", "--release", "--quiet", "--package", "pkeys-cli"]);
+    let status = command
+        .status()
+        .context("cargo build --package pkeys-cli")?;
+    if !status.success() {
+        bail!("cargo build --package pkeys-cli ended with {status}");
+    }
+    Ok(())
+}
+
 /// Runs the measuring program and gives this task's status.
 fn run_program(workspace: &Workspace, args: &Args, names: &[&String]) -> Result<u8> {
+    if names.is_empty() || names.iter().any(|name| name.starts_with(GUARD)) {
+        build_guard(workspace)?;
+    }
     let mut command = workspace.cargo();
     command.args([
         "run",

@@ -103,6 +103,9 @@ pub(crate) struct Args {
     /// Gates and allocator without keys: nothing is protected
     #[arg(long, hide = true)]
     without_keys: bool,
+    /// Gates by mprotect(2) in place of keys, for programs with one thread: nothing but a figure to hold keys against
+    #[arg(long, hide = true)]
+    by_mprotect: bool,
     /// The program and its arguments
     #[arg(required = true, last = true, value_name = "PROGRAM")]
     command: Vec<OsString>,
@@ -163,7 +166,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 fn start(args: &Args) -> Result<core::convert::Infallible, Refusal> {
     let mut settings = settings(args)?;
-    if !args.without_keys {
+    if !settings.is_unprotected {
         pkeys::support().map_err(|error| Refusal::NotGuarded(error.to_string()))?;
     }
     if std::env::var_os(AUDIT_VARIABLE).is_some_and(|value| !value.is_empty()) {
@@ -212,7 +215,8 @@ fn settings(args: &Args) -> Result<Settings, Refusal> {
         inherit: args.inherit,
         require: args.require,
         report: String::new(),
-        is_unprotected: args.without_keys,
+        is_unprotected: args.without_keys || args.by_mprotect,
+        by_mprotect: args.by_mprotect,
         trial: -1,
     })
 }

@@ -12,9 +12,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use object::{LittleEndian, ReadCache, ReadRef};
 use object::elf::{EM_X86_64, FileHeader64, PT_INTERP};
 use object::read::elf::{FileHeader, ProgramHeader};
+use object::{LittleEndian, ReadCache, ReadRef};
 
 use crate::guard::Refusal;
 
