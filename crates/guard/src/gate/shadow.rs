@@ -153,9 +153,10 @@ pub(crate) fn current_descriptor() -> Option<&'static Descriptor> {
     if next == 0 || youngest.is_multiple_of(STACK_BYTES) {
         return None;
     }
-    let frame = core::ptr::with_exposed_provenance::<Frame>(youngest);
-    // SAFETY: a frame of the thread's own shadow stack, below the next free one; everybody may read it.
-    let descriptor = unsafe { (&raw const (*frame).descriptor).read() };
+    let place = youngest + core::mem::offset_of!(Frame, descriptor);
+    let place = core::ptr::with_exposed_provenance::<*const Descriptor>(place);
+    // SAFETY: in a frame of the thread's own shadow stack, below the next free one; everybody may read it.
+    let descriptor = unsafe { place.read() };
     // SAFETY: null in a frame that was claimed and is not filled yet; else a descriptor, which lives for ever.
     unsafe { descriptor.as_ref() }
 }
