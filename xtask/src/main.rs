@@ -3,6 +3,7 @@
 //! One file or folder a task; each holds its arguments and its `run`. To add one: a module, a variant of [`Task`], a
 //! line in `main`.
 //!
+//! * `show` - `pkeys guard` at work, here or in the guest;
 //! * `test` - every test tier there is, and one closing line with the totals;
 //! * `conform` - the catalogue of the keys' ABI, on Linux and on our kernel;
 //! * `differential` - random programs on Linux and on our kernel, which have to agree;
@@ -24,6 +25,7 @@ mod keys;
 mod no_std;
 mod rust_source;
 mod shape;
+mod show;
 mod test;
 mod workspace;
 
@@ -41,6 +43,7 @@ struct Cli {
 /// A task, with its arguments.
 #[derive(Debug, Subcommand)]
 enum Task {
+    Show(show::Args),
     Test(test::Args),
     Conform(conform::Args),
     Differential(differential::Args),
@@ -53,6 +56,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
+        Task::Show(args) => show::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Conform(args) => conform::run(&args),
         Task::Differential(args) => differential::run(&args),

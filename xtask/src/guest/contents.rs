@@ -180,7 +180,7 @@ impl Contents {
     }
 
     /// The root's files on this machine; without a root, a folder that is not there.
-    fn tree(&self) -> PathBuf {
+    pub(crate) fn tree(&self) -> PathBuf {
         let none = || PathBuf::from("/nonexistent");
         self.root.as_ref().map_or_else(none, Root::tree)
     }

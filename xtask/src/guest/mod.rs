@@ -62,9 +62,10 @@ mod tier;
 mod tree;
 
 pub(crate) use build::program as build_program;
+pub(crate) use contents::Contents;
 pub(crate) use exec::{Args, run, say, status};
 pub(crate) use guarded::tier as guarded_tier;
-pub(crate) use program::{Ended, Guest};
+pub(crate) use program::{Call, Ended, Guest};
 pub(crate) use qemu::find_or_install as find_qemu;
 pub(crate) use tier::tier;
 
