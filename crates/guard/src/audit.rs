@@ -7,8 +7,9 @@
 #![allow(unsafe_code, reason = "the loader's structures by pointer")]
 
 use core::ffi::{CStr, c_char, c_long, c_uint};
+use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use crate::bind::{self, Question};
 use crate::caller;
@@ -16,6 +17,7 @@ use crate::domain::{self, Guarded};
 use crate::elf::{Dynamic, LinkMap, Segments, Symbol};
 use crate::map::PAGE_BYTES;
 use crate::names;
+use crate::quiet::{self, Locked};
 use crate::refuse::{not_guarded, say};
 use crate::rewrite::Rewrite;
 use crate::settings::Settings;
@@ -30,10 +32,24 @@ const VERSION: c_uint = 2;
 /// What is kept of an object; the loader hands the pointer back.
 #[derive(Debug)]
 struct Object {
+    /// Where it is.
+    base: usize,
     guarded: Option<&'static Guarded>,
     segments: Segments,
     /// Whether it is in the program's own namespace.
     is_base: bool,
+}
+
+impl Object {
+    /// The pages of its data that are its own as a whole: what is made read-only after relocation ends at a page, and so does
+    /// what follows the last variable.
+    fn data_pages(&self) -> impl Iterator<Item = Range<usize>> {
+        let pages = |range: &Range<usize>| {
+            range.start.next_multiple_of(PAGE_BYTES)..range.end.next_multiple_of(PAGE_BYTES)
+        };
+        let all = self.segments.data.iter();
+        all.map(pages).filter(|range| !range.is_empty())
+    }
 }
 
 static SETTINGS: OnceLock<Settings> = OnceLock::new();
@@ -44,8 +60,21 @@ static LIBC: OnceLock<Dynamic> = OnceLock::new();
 /// The program itself, the first object of its namespace.
 static PROGRAM: OnceLock<Dynamic> = OnceLock::new();
 
-/// Data of libraries that goes behind the key when these have been relocated.
-static DATA: Mutex<Vec<(&'static Guarded, core::ops::Range<usize>)>> = Mutex::new(Vec::new());
+/// Data of a library that goes behind the key when it has been relocated.
+#[derive(Debug)]
+pub(crate) struct Data {
+    guarded: &'static Guarded,
+    range: Range<usize>,
+    /// Where the library is, which tells it from others of its domain.
+    base: usize,
+}
+
+static DATA: Mutex<Vec<Data>> = Mutex::new(Vec::new());
+
+/// Locks that list; also held across `fork(2)`.
+pub(crate) fn data() -> Locked<Vec<Data>> {
+    quiet::lock(&DATA)
+}
 
 /// `unsigned int la_version(unsigned int version);`
 #[unsafe(no_mangle)]
@@ -85,6 +114,7 @@ unsafe extern "C" fn la_objopen(
         ));
     }
     let object = Box::leak(Box::new(Object {
+        base: map.addr,
         guarded: guarded.filter(|_| is_guarded),
         segments: if is_guarded {
             Segments::of(map)
@@ -111,7 +141,7 @@ unsafe extern "C" fn la_objopen(
         let _ = LIBC.set(dynamic);
     }
     if let Some(guarded) = object.guarded {
-        open_guarded(name, guarded, &dynamic, &object.segments);
+        open_guarded(name, guarded, &dynamic, object);
     }
     let mut bindings = bind::guard();
     let rewrite = Rewrite {
@@ -131,39 +161,41 @@ unsafe extern "C" fn la_objopen(
 }
 
 /// A guarded library has come.
-fn open_guarded(name: &str, guarded: &'static Guarded, dynamic: &Dynamic, segments: &Segments) {
+fn open_guarded(name: &str, guarded: &'static Guarded, dynamic: &Dynamic, object: &Object) {
     if let Err(why) = names::check(guarded, dynamic) {
         not_guarded(&format!("{name}: {why}"));
     }
     guarded.is_loaded.store(true, Relaxed);
-    for code in &segments.code {
+    for code in &object.segments.code {
         if !guarded.code.add(code.start, code.end) {
             not_guarded(&format!("{name}: too many segments of code"));
         }
     }
     if SETTINGS.get().is_some_and(|settings| settings.data) {
-        let mut data = DATA.lock().unwrap_or_else(PoisonError::into_inner);
-        for range in &segments.data {
-            let start = range.start.next_multiple_of(PAGE_BYTES);
-            let end = range.end.next_multiple_of(PAGE_BYTES);
-            if start < end {
-                data.push((guarded, start..end));
-            }
-        }
+        data().extend(object.data_pages().map(|range| Data {
+            guarded,
+            range,
+            base: object.base,
+        }));
     }
 }
 
-/// Puts data behind its key, of libraries that have been relocated. The loader relocates a library before those that need it,
-/// so that the first binding from elsewhere tells.
-fn adopt_data() {
-    let mut data = DATA.lock().unwrap_or_else(PoisonError::into_inner);
-    data.retain(|(guarded, range)| {
-        let Some(domain) = guarded.domain.get() else {
+/// Puts data behind its key, of the library that is at that address, or of all. The loader relocates a library before those that
+/// need it, so that the first binding from elsewhere tells that it has.
+fn adopt_data(base: Option<usize>) {
+    let mut data = data();
+    data.retain(|waiting| {
+        let Some(domain) = waiting.guarded.domain.get() else {
             return true;
         };
+        if base.is_some_and(|base| base != waiting.base) {
+            return true;
+        }
+        let (start, len_bytes) = (waiting.range.start, waiting.range.len());
+        let _lock = domain::adopting();
         // SAFETY: pages of the library's own data segment, private and writable (1); its code uses them inside gates (2);
         // `la_objclose` gives them back (3).
-        let adopted = unsafe { domain.adopt(range.start, range.len(), "data of the library") };
+        let adopted = unsafe { domain.adopt(start, len_bytes, "data of the library") };
         if adopted.is_err() {
             say("a library's data could not be put behind its key");
         }
@@ -190,12 +222,16 @@ unsafe extern "C" fn la_objclose(cookie: *const usize) -> c_uint {
         guarded.code.remove(code.start);
         bind::guard().forget(|function| code.contains(&function));
     }
-    if let Some(domain) = guarded.domain.get() {
-        for range in &object.segments.data {
-            let start = range.start.next_multiple_of(PAGE_BYTES);
-            let end = range.end.next_multiple_of(PAGE_BYTES);
-            if SETTINGS.get().is_some_and(|settings| settings.data) && start < end {
-                let _ = domain.give_back(start, end - start);
+    if let Some(domain) = guarded.domain.get()
+        && SETTINGS.get().is_some_and(|settings| settings.data)
+    {
+        let mut waiting = data();
+        let _lock = domain::adopting();
+        for range in object.data_pages() {
+            let count = waiting.len();
+            waiting.retain(|waiting| waiting.range != range);
+            if waiting.len() == count {
+                let _ = domain.give_back(range.start, range.len());
             }
         }
     }
@@ -234,9 +270,10 @@ unsafe extern "C" fn la_symbind64(
     let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() else {
         return symbol.value;
     };
+    let base = to.base;
     let (from, to) = (from.guarded, to.guarded);
     if to.is_some() && from.is_none() {
-        adopt_data();
+        adopt_data(Some(base));
     }
     bind::answer(Question {
         name,
@@ -255,7 +292,7 @@ extern "C" fn la_preinit(_cookie: *mut usize) {
     if let Err(why) = start::finish(settings, PROGRAM.get(), LIBC.get()) {
         not_guarded(&why);
     }
-    adopt_data();
+    adopt_data(None);
 }
 
 fn object_of(cookie: usize) -> Option<&'static Object> {

@@ -16,7 +16,7 @@ use core::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Acquire, Ordering::Relaxed,
     Ordering::Release,
 };
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use pkeys::{Domain, Mode, Pardon, Rights, WithoutKeys};
 use pkeys_core::Pkey;
@@ -25,6 +25,7 @@ use crate::gate::registers;
 use crate::gate::shadow::FRAME_BYTES;
 use crate::heap::Heap;
 use crate::judge;
+use crate::quiet::{self, Locked};
 use crate::settings::{DomainSettings, Settings};
 
 /// Key 0 is everybody's, one is the shadow stacks'.
@@ -63,6 +64,15 @@ static SHADOWS: OnceLock<Domain> = OnceLock::new();
 
 /// First and last address of all heaps together: every `free(3)` of the program asks whether a block lies outside, and most do.
 static HEAPS: (AtomicUsize, AtomicUsize) = (AtomicUsize::new(usize::MAX), AtomicUsize::new(0));
+
+/// Held while pages go behind a key or come back: the library `pkeys` leaves a domain's own lock out at a fork, and this one is
+/// held across it.
+static ADOPTING: Mutex<()> = Mutex::new(());
+
+/// Takes that lock.
+pub(crate) fn adopting() -> Locked<()> {
+    quiet::lock(&ADOPTING)
+}
 
 /// Makes the domains, without keys.
 pub(crate) fn prepare(settings: &Settings) -> Result<(), String> {
@@ -208,9 +218,12 @@ pub(crate) fn of_code(addr: usize) -> Option<&'static Guarded> {
 /// Puts a thread's new shadow stack behind its key.
 pub(crate) fn key_shadow_stack(start: usize, len_bytes: usize) {
     if let Some(shadows) = SHADOWS.get() {
-        // SAFETY: mapped by the caller for this, and given back before it is unmapped (1, 3); gates write it with the
-        // key open (2).
-        let adopted = unsafe { shadows.adopt(start, len_bytes, "shadow stack") };
+        let adopted = {
+            let _lock = adopting();
+            // SAFETY: mapped by the caller for this, and given back before it is unmapped (1, 3); gates write it with the
+            // key open (2).
+            unsafe { shadows.adopt(start, len_bytes, "shadow stack") }
+        };
         if adopted.is_err() {
             crate::refuse::die("a thread's shadow stack cannot be protected");
         }
@@ -220,6 +233,7 @@ pub(crate) fn key_shadow_stack(start: usize, len_bytes: usize) {
 /// Takes it out again.
 pub(crate) fn unkey_shadow_stack(start: usize, len_bytes: usize) {
     if let Some(shadows) = SHADOWS.get() {
+        let _lock = adopting();
         let _ = shadows.give_back(start, len_bytes);
     }
     debug_assert!(start.is_multiple_of(FRAME_BYTES));

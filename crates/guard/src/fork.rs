@@ -14,20 +14,26 @@ use std::sync::MutexGuard;
 use pkeys::embed;
 
 use crate::alloc;
+use crate::audit::{self, Data};
 use crate::bind::{self, Bindings};
 use crate::domain;
 use crate::heap::State;
 use crate::quiet::Locked;
 use crate::wrap::pages::{self, Mapped};
 
-/// What is held between the two ends of a fork.
+/// What is held between the two ends of a fork, the last that was taken first: the locks give the signal mask back that they
+/// found, and the one that was taken first found the thread's own.
 struct Held {
-    #[expect(dead_code, reason = "held, and given back by its drop")]
-    bindings: Locked<Bindings>,
     #[expect(dead_code, reason = "held, and given back by its drop")]
     heaps: Vec<MutexGuard<'static, State>>,
     #[expect(dead_code, reason = "held, and given back by its drop")]
+    adopting: Locked<()>,
+    #[expect(dead_code, reason = "held, and given back by its drop")]
+    data: Locked<Vec<Data>>,
+    #[expect(dead_code, reason = "held, and given back by its drop")]
     pages: Locked<Mapped>,
+    #[expect(dead_code, reason = "held, and given back by its drop")]
+    bindings: Locked<Bindings>,
 }
 
 thread_local! {
@@ -54,6 +60,8 @@ pub(crate) fn install(register: usize) {
 extern "C" fn before() {
     let bindings = bind::guard();
     let pages = pages::lock();
+    let data = audit::data();
+    let adopting = domain::adopting();
     let heaps = domain::all().iter().map(|guarded| &guarded.heap);
     let heaps = heaps
         .chain(domain::shared())
@@ -62,9 +70,11 @@ extern "C" fn before() {
     embed::before();
     let _ = HELD.try_with(|slot| {
         *slot.borrow_mut() = Some(Held {
-            bindings,
             heaps,
+            adopting,
+            data,
             pages,
+            bindings,
         })
     });
     // Last: nothing is allocated from here on.

@@ -37,6 +37,17 @@ const FIXTURES: &[Fixture] = &[
         "keeper.c -fno-pie -no-pie -Wl,-z,lazy -lstore",
     ),
     program("pages", "pages.c -lstore"),
+    program("children", "children.c -lstore"),
+    library("libtwin.so", "store.c"),
+    program("plugs", "plugs.c"),
+    library("libstore-packed.so", "store.c -Wl,-z,pack-relative-relocs"),
+    program(
+        "keeper-packed",
+        "keeper.c -fPIC -lstore-packed -Wl,-z,pack-relative-relocs",
+    ),
+    library("liblower.so", "lower.cc"),
+    library("libupper.so", "upper.cc -llower"),
+    program("clients", "clients.cc -lupper -llower"),
 ];
 
 /// The option that makes the linker pack relocations (`DT_RELR`).

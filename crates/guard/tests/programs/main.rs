@@ -15,8 +15,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod calls;
+mod children;
+mod domains;
 mod fixtures;
 mod modes;
+mod objects;
 mod pages;
 mod run;
 mod settings;
@@ -64,11 +67,17 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let arguments = Arguments::from_args();
+    if !arguments.list {
+        fixtures::folder();
+    }
     if let Err(missing) = pkeys::support() {
         eprintln!("without keys, nothing is protected here: {missing}");
     }
     let is_forced = std::env::var_os("PKEYS_TEST_FORCE").is_some_and(|value| value == "1");
-    let all: [&'static [Case]; 5] = [
+    let all: [&'static [Case]; 8] = [
+        objects::CASES,
+        domains::CASES,
+        children::CASES,
         calls::CASES,
         strays::CASES,
         settings::CASES,

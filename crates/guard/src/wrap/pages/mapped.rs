@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::Guarded;
+use crate::domain::{self, Guarded};
 
 /// What reports call such memory.
 const LABEL: &str = "mmap";
@@ -67,6 +67,7 @@ impl Mapped {
                 );
             }
             if let (State::Keyed, Some(domain)) = (piece.state, piece.owner.domain.get()) {
+                let _lock = domain::adopting();
                 let rest: Vec<(usize, usize)> = rest
                     .iter()
                     .map(|(start, end)| (*start, end - start))
@@ -97,6 +98,7 @@ impl Mapped {
     /// Puts a range in, and its pages behind the key. Gives whether that was possible; it is in without where not.
     pub(super) fn put_keyed(&mut self, piece: Piece) -> bool {
         let is_keyed = piece.owner.domain.get().is_some_and(|domain| {
+            let _lock = domain::adopting();
             // SAFETY: mapped by the library, readable and writable (1); it uses them inside its gates (2); whatever unmaps
             // them cuts them out first (3).
             unsafe { domain.adopt(piece.start, piece.end - piece.start, LABEL) }.is_ok()
@@ -109,6 +111,7 @@ impl Mapped {
     /// Takes the key off a range that was cut out, and puts it in. Its pages are readable and writable then.
     pub(super) fn put_unkeyed(&mut self, piece: Piece, state: State) {
         if let (State::Keyed, Some(domain)) = (piece.state, piece.owner.domain.get()) {
+            let _lock = domain::adopting();
             let _ = domain.give_back(piece.start, piece.end - piece.start);
         }
         self.0.insert(piece.start, Piece { state, ..piece });
