@@ -7,9 +7,8 @@
     reason = "a function of the program's C library by address"
 )]
 
-use core::cell::RefCell;
 use core::ffi::{c_int, c_void};
-use std::sync::MutexGuard;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pkeys::embed;
 
@@ -36,8 +35,16 @@ struct Held {
     bindings: Locked<Bindings>,
 }
 
-thread_local! {
-    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+/// Whoever forks has the bindings locked, and so this for itself. No variable of the thread: its end would not be noticed.
+static HELD: Mutex<Kept> = Mutex::new(Kept(None));
+
+struct Kept(Option<Held>);
+
+// SAFETY: what is kept is taken out by the thread that put it in, in the parent and in the child.
+unsafe impl Send for Kept {}
+
+fn held() -> MutexGuard<'static, Kept> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Registers the handlers with the C library whose `__register_atfork` that is.
@@ -68,14 +75,12 @@ extern "C" fn before() {
         .map(crate::heap::Heap::lock)
         .collect();
     embed::before();
-    let _ = HELD.try_with(|slot| {
-        *slot.borrow_mut() = Some(Held {
-            heaps,
-            adopting,
-            data,
-            pages,
-            bindings,
-        })
+    held().0 = Some(Held {
+        heaps,
+        adopting,
+        data,
+        pages,
+        bindings,
     });
     // Last: nothing is allocated from here on.
     alloc::lock();
@@ -84,11 +89,13 @@ extern "C" fn before() {
 extern "C" fn after_in_parent() {
     alloc::unlock();
     embed::after_in_parent();
-    let _ = HELD.try_with(|slot| slot.borrow_mut().take());
+    let held = held().0.take();
+    drop(held);
 }
 
 extern "C" fn after_in_child() {
     alloc::unlock();
     embed::after_in_child();
-    let _ = HELD.try_with(|slot| slot.borrow_mut().take());
+    let held = held().0.take();
+    drop(held);
 }

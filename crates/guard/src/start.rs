@@ -102,6 +102,7 @@ pub(crate) fn finish(
     caller::prepare();
     embed::set_context_fn(judge::lasts_until_gate);
     embed::speak_of_gates();
+    embed::set_other_fn(shadow::die_if_behind);
     domain::protect(settings)?;
     shadow::watch_threads(find("pthread_key_create")?, find("pthread_setspecific")?);
     fork::install(find("__register_atfork")?);

@@ -83,6 +83,28 @@ pub(crate) fn has_gates() -> bool {
     HAS_GATES.load(Acquire)
 }
 
+/// Looks at the address of a fault that is none of any domain's, in a signal handler; see [`set_other_fn`].
+pub type OtherFn = fn(usize);
+
+static OTHER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Sets the function that is told of faults that are none of any domain's, before the handler that was there before: an embedder may
+/// have pages of its own that are never to be touched, and end the process with a word about it.
+pub fn set_other_fn(function: OtherFn) {
+    OTHER.store(function as *mut (), Release);
+}
+
+/// Tells that function.
+pub(crate) fn tell_other(addr: usize) {
+    let pointer = OTHER.load(Acquire);
+    if pointer.is_null() {
+        return;
+    }
+    // SAFETY: the only non-null values stored are function pointers of this type.
+    let function = unsafe { core::mem::transmute::<*mut (), OtherFn>(pointer) };
+    function(addr);
+}
+
 /// Asks that function; false where there is none.
 pub(crate) fn keeps_open(pkey: Pkey, pardon: Pardon) -> bool {
     let pointer = CONTEXT.load(Acquire);

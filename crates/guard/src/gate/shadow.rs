@@ -119,6 +119,21 @@ extern "C" fn end_of_thread(round: *mut c_void) {
     map::unmap(base, STACK_BYTES + PAGE_BYTES);
 }
 
+/// Ends the process where a fault was in the page behind the thread's shadow stack: too many gates are nested. For fault handlers.
+pub(crate) fn die_if_behind(addr: usize) {
+    let next = ThreadVariables::current().next_frame();
+    if next == 0 {
+        return;
+    }
+    // The frame was claimed before it was written.
+    let behind = base_of(next - FRAME_BYTES) + STACK_BYTES;
+    if (behind..behind + PAGE_BYTES).contains(&addr) {
+        crate::refuse::die("more than 16383 calls into guarded libraries are nested on a thread");
+    }
+}
+
+const _: () = assert!(STACK_BYTES / FRAME_BYTES - 1 == 16383);
+
 /// The first address of the stack that a frame belongs to. The next free frame may be the one behind the last.
 fn base_of(frame: usize) -> usize {
     (frame - 1) & !(STACK_BYTES - 1)

@@ -35,6 +35,8 @@ static REALLOCARRAY: Slot = Slot::new();
 static USABLE: Slot = Slot::new();
 static NEW: Slot = Slot::new();
 static NEW_ALIGNED: Slot = Slot::new();
+static NEW_NOTHROW: Slot = Slot::new();
+static NEW_ALIGNED_NOTHROW: Slot = Slot::new();
 
 /// Wrappers for guarded libraries, by name.
 pub(super) fn for_guarded(name: &str) -> Option<Wrapper> {
@@ -59,14 +61,16 @@ pub(super) fn for_guarded(name: &str) -> Option<Wrapper> {
         // operator new and new[], of one size, with and without exceptions, with and without alignment.
         "_Znwm" | "_Znam" => with("operator new", new as *const (), Some(&NEW)),
         "_ZnwmRKSt9nothrow_t" | "_ZnamRKSt9nothrow_t" => {
-            with("operator new", malloc as One as *const (), None)
+            with("operator new", new_nothrow as *const (), Some(&NEW_NOTHROW))
         }
         "_ZnwmSt11align_val_t" | "_ZnamSt11align_val_t" => {
             with("operator new", new_aligned as *const (), Some(&NEW_ALIGNED))
         }
-        "_ZnwmSt11align_val_tRKSt9nothrow_t" | "_ZnamSt11align_val_tRKSt9nothrow_t" => {
-            with("operator new", new_aligned_nothrow as *const (), None)
-        }
+        "_ZnwmSt11align_val_tRKSt9nothrow_t" | "_ZnamSt11align_val_tRKSt9nothrow_t" => with(
+            "operator new",
+            new_aligned_nothrow as *const (),
+            Some(&NEW_ALIGNED_NOTHROW),
+        ),
         _ => None,
     }
 }
@@ -307,13 +311,39 @@ extern "C-unwind" fn new_aligned(
     unsafe { real(len_bytes, align) }
 }
 
-extern "C" fn new_aligned_nothrow(
+/// The forms without exceptions call the new-handler too, and give null where that gives up.
+extern "C" fn new_nothrow(
     len_bytes: usize,
-    align: usize,
+    tag: usize,
     _: usize,
     guarded: *const Guarded,
 ) -> *mut c_void {
-    memalign(align.max(NEW_ALIGN_BYTES), len_bytes, 0, guarded)
+    let block = malloc(len_bytes, 0, 0, guarded);
+    if !block.is_null() {
+        return block;
+    }
+    type New = unsafe extern "C" fn(usize, usize) -> *mut c_void;
+    // SAFETY: the address of the program's `operator new` of this form, noted when this wrapper was bound.
+    let real = unsafe { core::mem::transmute::<usize, New>(NEW_NOTHROW.get()) };
+    // SAFETY: the library's arguments.
+    unsafe { real(len_bytes, tag) }
+}
+
+extern "C" fn new_aligned_nothrow(
+    len_bytes: usize,
+    align: usize,
+    tag: usize,
+    guarded: *const Guarded,
+) -> *mut c_void {
+    let block = memalign(align.max(NEW_ALIGN_BYTES), len_bytes, 0, guarded);
+    if !block.is_null() {
+        return block;
+    }
+    type New = unsafe extern "C" fn(usize, usize, usize) -> *mut c_void;
+    // SAFETY: the address of the program's `operator new` of this form, noted when this wrapper was bound.
+    let real = unsafe { core::mem::transmute::<usize, New>(NEW_ALIGNED_NOTHROW.get()) };
+    // SAFETY: the library's arguments.
+    unsafe { real(len_bytes, align, tag) }
 }
 
 extern "C" fn free(block: *mut c_void) {

@@ -18,12 +18,15 @@ mod calls;
 mod children;
 mod domains;
 mod fixtures;
+mod memory;
 mod modes;
 mod objects;
 mod pages;
 mod run;
 mod settings;
+mod signals;
 mod strays;
+mod threads;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -74,7 +77,10 @@ fn main() -> ExitCode {
         eprintln!("without keys, nothing is protected here: {missing}");
     }
     let is_forced = std::env::var_os("PKEYS_TEST_FORCE").is_some_and(|value| value == "1");
-    let all: [&'static [Case]; 8] = [
+    let all: [&'static [Case]; 11] = [
+        threads::CASES,
+        signals::CASES,
+        memory::CASES,
         objects::CASES,
         domains::CASES,
         children::CASES,

@@ -129,6 +129,7 @@ struct Fault {
 
 fn segv(thread: &ThreadState, frame: &mut Frame, info: *mut libc::siginfo_t, depth: u8) -> Next {
     let Some(fault) = ours(frame, info) else {
+        embed::tell_other(fault_addr(info));
         return Next::Chain;
     };
     let domain = fault.region.domain;
@@ -160,13 +161,19 @@ fn segv(thread: &ThreadState, frame: &mut Frame, info: *mut libc::siginfo_t, dep
     judge(thread, frame, &fault, info)
 }
 
-/// Whose fault it is: `None` when no domain's.
-fn ours(frame: &Frame, info: *mut libc::siginfo_t) -> Option<Fault> {
+/// The address that faulted; of no meaning where the signal was sent.
+fn fault_addr(info: *mut libc::siginfo_t) -> usize {
     // SAFETY: the kernel's siginfo is there while its handler runs.
     let info = unsafe { &*info };
-    let si_code = info.si_code;
-    // SAFETY: whatever raised the signal, the field's bytes are there; they mean an address for the codes below.
-    let addr = unsafe { info.si_addr() }.addr();
+    // SAFETY: whatever raised the signal, the field's bytes are there.
+    unsafe { info.si_addr() }.addr()
+}
+
+/// Whose fault it is: `None` when no domain's.
+fn ours(frame: &Frame, info: *mut libc::siginfo_t) -> Option<Fault> {
+    let addr = fault_addr(info);
+    // SAFETY: the kernel's siginfo is there while its handler runs.
+    let si_code = unsafe { (*info).si_code };
     if si_code != siginfo::SEGV_PKUERR && si_code != siginfo::SEGV_ACCERR {
         return None;
     }

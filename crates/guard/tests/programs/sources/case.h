@@ -8,7 +8,7 @@
 #define SURVIVED 7
 
 // A program that hangs ends.
-__attribute__((constructor)) static void limit(void) { alarm(100); }
+__attribute__((constructor)) static void limit(void) { alarm(60); }
 
 static inline unsigned rights(void) {
     unsigned low = 0, high;
