@@ -68,7 +68,7 @@ fn is_short() -> bool {
     let Some(settings) = SETTINGS.get() else {
         return false;
     };
-    if !is_guarded_process() || settings.trial >= 0 || IS_DONE.swap(true, Relaxed) {
+    if !is_guarded_process() || IS_DONE.swap(true, Relaxed) {
         return false;
     }
     if settings.stats {

@@ -2,8 +2,8 @@
 //!
 //! The loader goes on without an audit library that it cannot load. So the launcher makes a **trial start** first: the same program with the
 //! same environment, told to list its libraries and end (`LD_TRACE_LOADED_OBJECTS`, `ld.so(8)`), in which this library answers
-//! on a descriptor that it was loaded and that there are keys. Only then the program is started for good; from there on this library
-//! itself ends the process when anything is missing, and its caller sees status 3.
+//! on a descriptor that it was loaded and that there are keys, and ends the process. Only then the program is started for good; from
+//! there on this library itself ends the process when anything is missing, and its caller sees status 3.
 #![allow(
     unsafe_code,
     reason = "the environment before the program runs, descriptors by number"
@@ -19,6 +19,7 @@ use crate::gate::{mprotect, shadow};
 use crate::heap::note_single_threaded;
 use crate::judge;
 use crate::learn;
+use crate::refuse;
 use crate::settings::{AUDIT_VARIABLE, IS_UP, Settings, VARIABLE};
 use crate::wrap;
 use pkeys::{Mode, embed, report};
@@ -35,7 +36,8 @@ pub(crate) fn begin() -> Result<Settings, String> {
     domain::prepare(&settings)?;
     if settings.trial >= 0 {
         answer(settings.trial);
-        return Ok(settings);
+        // Nothing more can be learnt from it, and the rest of its start would be waited for.
+        refuse::exit(0);
     }
     let audit = std::env::var(AUDIT_VARIABLE).unwrap_or_default();
     wrap::exec::keep(&text, &audit, settings.inherit);

@@ -65,8 +65,7 @@ fn packed_relocations_are_gated() {
             .run(&["calls"]);
         ended.right(10);
         let line = ended.err.lines().next().unwrap_or_default().to_owned();
-        let gates = line.split(" gates").next().unwrap_or_default().to_owned();
-        gates
+        line.split(" gates").next().unwrap_or_default().to_owned()
     };
     assert_eq!(counted(packed()), counted(keeper()));
 }
