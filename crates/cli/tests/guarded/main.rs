@@ -8,7 +8,8 @@
 //! * [`programs`]: the programs in C and C++ that use the libraries, and how they are built;
 //! * [`subject`]: one program and its library; [`run`]: running it, with and without the guard;
 //! * [`work`], [`strays`]: the two halves of every subject;
-//! * [`shell`]: SQLite's shell, what `--learn` says of it, and how reports end up in a file.
+//! * [`shell`]: SQLite's shell, what `--learn` says of it, and how reports end up in a file;
+//! * [`ungated`]: the functions that the profile calls without a gate.
 //!
 //! The libraries come from packages, which a machine need not have: `cargo xtask test --tier guarded` unpacks them for a Linux
 //! guest and runs this there. The variable `PKEYS_TEST_PROGRAMS` names the folder of the built programs; without it everything
@@ -27,6 +28,7 @@ mod subject;
     reason = "ptrace(2)"
 )]
 mod tracer;
+mod ungated;
 mod work;
 
 use std::process::ExitCode;
@@ -52,7 +54,8 @@ fn main() -> ExitCode {
     let tests = work::tests()
         .into_iter()
         .chain(strays::tests())
-        .chain(shell::tests());
+        .chain(shell::tests())
+        .chain(ungated::tests());
     let trials = tests
         .map(|(name, run)| Trial::test(name, run).with_ignored_flag(why.is_some()))
         .collect();

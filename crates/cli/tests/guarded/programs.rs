@@ -55,7 +55,7 @@ pub(crate) fn folder() -> Option<PathBuf> {
 }
 
 /// What programs of packages are given to do.
-const SCRIPTS: [&str; 2] = ["app.py", "work.sql"];
+const SCRIPTS: [&str; 3] = ["app.py", "ungated.py", "work.sql"];
 
 /// Builds all of them, and puts the scripts beside them.
 pub(crate) fn build(folder: &Path) {
