@@ -17,6 +17,7 @@ mod prot;
 pub mod signal;
 pub mod task;
 pub mod time;
+pub(crate) mod words;
 
 pub use errno::Errno;
 pub use prot::{Madvice, MapFlags, MremapFlags, Prot};

@@ -17,11 +17,10 @@ use crate::abi::task::{NT_PRSTATUS, NT_X86_XSTATE, PTRACE_GETREGSET};
 use crate::hardware::Cpu;
 use crate::kernel::{Here, Kernel};
 use crate::platform::Platform;
+use crate::syscall::iovec::Segment;
 use crate::task::regs::USER_REGS_LEN;
 use crate::task::thread::Thread;
 
-/// The size of `struct iovec`.
-const IOVEC_LEN: usize = 16;
 /// Where `iov_len` begins.
 const IOV_LEN: u64 = 8;
 
@@ -35,10 +34,7 @@ impl<P: Platform> Kernel<P> {
         set: u64,
         data: u64,
     ) -> Result<u64, Errno> {
-        let iovec: [u8; IOVEC_LEN] = here.read(data)?;
-        let (words, _) = iovec.as_chunks::<8>();
-        let word = |at: usize| words.get(at).map_or(0, |word| u64::from_le_bytes(*word));
-        let (base, given) = (word(0), word(1));
+        let Segment { base, len: given } = Segment::read(here, data)?;
         let size = match set & 0xFFFF_FFFF {
             NT_PRSTATUS => USER_REGS_LEN,
             NT_X86_XSTATE => self.config.xstate.size as usize,

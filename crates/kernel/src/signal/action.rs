@@ -4,6 +4,7 @@
 //! `include/uapi/asm-generic/signal.h`.
 
 use crate::abi::signal::{SA_ALL, SIG_DFL, SIG_IGN};
+use crate::abi::words::{bytes_of, words_of};
 use crate::signal::set::DefaultAction;
 use crate::signal::{SigSet, Signo};
 
@@ -27,26 +28,19 @@ impl SigAction {
     /// The structure in these bytes, with what the kernel does not keep taken out.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; SIGACTION_LEN]) -> Self {
-        let (words, _) = bytes.as_chunks::<8>();
-        let word = |at: usize| words.get(at).map_or(0, |word| u64::from_le_bytes(*word));
+        let [handler, flags, restorer, mask] = words_of(bytes);
         Self {
-            handler: word(0),
-            flags: word(1) & SA_ALL,
-            restorer: word(2),
-            mask: SigSet(word(3)).blockable(),
+            handler,
+            flags: flags & SA_ALL,
+            restorer,
+            mask: SigSet(mask).blockable(),
         }
     }
 
     /// Its bytes.
     #[must_use]
     pub fn bytes(&self) -> [u8; SIGACTION_LEN] {
-        let words = [self.handler, self.flags, self.restorer, self.mask.0];
-        let mut bytes = [0; SIGACTION_LEN];
-        let (places, _) = bytes.as_chunks_mut::<8>();
-        for (place, word) in places.iter_mut().zip(words) {
-            *place = word.to_le_bytes();
-        }
-        bytes
+        bytes_of(&[self.handler, self.flags, self.restorer, self.mask.0])
     }
 
     /// Whether all of these flags are set.

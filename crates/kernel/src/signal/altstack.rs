@@ -9,6 +9,7 @@
 
 use crate::abi::Errno;
 use crate::abi::signal::{MINSIGSTKSZ, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK};
+use crate::abi::words::{bytes_of, words_of};
 
 /// The size of `stack_t`.
 pub const STACK_LEN: usize = 24;
@@ -41,26 +42,19 @@ impl AltStack {
     /// The structure in these bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; STACK_LEN]) -> Self {
-        let (words, _) = bytes.as_chunks::<8>();
-        let word = |at: usize| words.get(at).map_or(0, |word| u64::from_le_bytes(*word));
+        let [start, flags, len] = words_of(bytes);
         Self {
-            start: word(0),
+            start,
             // An int, with padding behind it.
-            flags: (word(1) & 0xFFFF_FFFF) as u32,
-            len: word(2),
+            flags: (flags & 0xFFFF_FFFF) as u32,
+            len,
         }
     }
 
     /// Its bytes, with padding of zeros.
     #[must_use]
     pub fn bytes(&self) -> [u8; STACK_LEN] {
-        let words = [self.start, u64::from(self.flags), self.len];
-        let mut bytes = [0; STACK_LEN];
-        let (places, _) = bytes.as_chunks_mut::<8>();
-        for (place, word) in places.iter_mut().zip(words) {
-            *place = word.to_le_bytes();
-        }
-        bytes
+        bytes_of(&[self.start, u64::from(self.flags), self.len])
     }
 
     /// The address behind its end, where a stack starts.

@@ -14,6 +14,7 @@
 //! Source: Linux `arch/x86/include/asm/sigframe.h`, `arch/x86/include/uapi/asm/sigcontext.h`, `ucontext.h`,
 //! `arch/x86/kernel/signal.c` (`get_sigframe`), `signal_64.c`.
 
+use crate::abi::words::{bytes_of, words_of};
 use crate::signal::altstack::AltStack;
 use crate::task::UserRegs;
 
@@ -102,9 +103,7 @@ impl Head {
     /// Its bytes.
     #[must_use]
     pub fn bytes(&self) -> [u8; HEAD_LEN] {
-        let stack = self.altstack.bytes();
-        let (stack, _) = stack.as_chunks::<8>();
-        let stack = |at: usize| stack.get(at).map_or(0, |word| u64::from_le_bytes(*word));
+        let [stack_start, stack_flags, stack_len] = words_of(&self.altstack.bytes());
         let regs = &self.regs;
         // GS and FS, between them, are not kept.
         let segments = u64::from(regs.cs) | u64::from(regs.ss) << 48;
@@ -112,9 +111,9 @@ impl Head {
             self.restorer,
             self.uc_flags,
             0,
-            stack(0),
-            stack(1),
-            stack(2),
+            stack_start,
+            stack_flags,
+            stack_len,
             regs.r8,
             regs.r9,
             regs.r10,
@@ -140,12 +139,7 @@ impl Head {
             self.fault.cr2,
             self.xstate,
         ];
-        let mut bytes = [0; HEAD_LEN];
-        let (places, _) = bytes.as_chunks_mut::<8>();
-        for (place, word) in places.iter_mut().zip(words) {
-            *place = word.to_le_bytes();
-        }
-        bytes
+        bytes_of(&words)
     }
 }
 
@@ -159,12 +153,9 @@ impl Context {
     /// The structure in these bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; MCONTEXT_LEN]) -> Self {
-        let mut words = [0; MCONTEXT_LEN / 8];
-        let (chunks, _) = bytes.as_chunks::<8>();
-        for (word, chunk) in words.iter_mut().zip(chunks) {
-            *word = u64::from_le_bytes(*chunk);
+        Self {
+            words: words_of(bytes),
         }
-        Self { words }
     }
 
     /// Puts the registers into place. Of the flags only those change that a program may set, and the segments get the

@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use crate::abi::Errno;
+use crate::abi::words::words_of;
 use crate::kernel::Here;
 use crate::memory::layout::is_user_range;
 use crate::platform::Platform;
@@ -23,6 +24,15 @@ pub(crate) struct Segment {
     pub(crate) len: u64,
 }
 
+impl Segment {
+    /// Reads a `struct iovec`.
+    pub(crate) fn read<P: Platform>(here: &Here<'_, P>, at: u64) -> Result<Self, Errno> {
+        let bytes: [u8; 16] = here.read(at)?;
+        let [base, len] = words_of(&bytes);
+        Ok(Self { base, len })
+    }
+}
+
 /// Reads a list as it is: of buffers in another process, nothing is checked but that their lengths are positive.
 pub(crate) fn read<P: Platform>(
     here: &Here<'_, P>,
@@ -34,13 +44,7 @@ pub(crate) fn read<P: Platform>(
     }
     let mut segments = Vec::new();
     for at in 0..count {
-        let bytes: [u8; 16] = here.read(list.wrapping_add(at * IOVEC_LEN))?;
-        let (words, _) = bytes.as_chunks::<8>();
-        let word = |at: usize| words.get(at).map_or(0, |word| u64::from_le_bytes(*word));
-        let segment = Segment {
-            base: word(0),
-            len: word(1),
-        };
+        let segment = Segment::read(here, list.wrapping_add(at * IOVEC_LEN))?;
         if segment.len.cast_signed() < 0 {
             return Err(Errno::Invalid);
         }

@@ -7,6 +7,7 @@
 
 use crate::abi::Errno;
 use crate::abi::task::{CLONE_DETACHED, CLONE_PARENT, CLONE_THREAD, CSIGNAL};
+use crate::abi::words::words_of;
 use crate::kernel::Here;
 use crate::memory::layout::{PAGE_SIZE, is_user_range};
 use crate::platform::Platform;
@@ -30,10 +31,7 @@ impl CloneArgs {
         let known = usize::try_from(len).map_or(LEN, |len| len.min(LEN));
         check_rest(here, at, len)?;
         here.read_into(at, bytes.get_mut(..known).unwrap_or_default())?;
-        let (words, _) = bytes.as_chunks::<8>();
-        let words: [u64; LEN / 8] =
-            core::array::from_fn(|at| words.get(at).map_or(0, |word| u64::from_le_bytes(*word)));
-        Self::from_words(words)
+        Self::from_words(words_of(&bytes))
     }
 
     fn from_words(words: [u64; LEN / 8]) -> Result<Self, Errno> {

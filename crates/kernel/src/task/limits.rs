@@ -13,6 +13,7 @@ use crate::abi::task::{
     RLIM_INFINITY, RLIM_NLIMITS, RLIMIT_CORE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC,
     RLIMIT_RTPRIO, RLIMIT_STACK,
 };
+use crate::abi::words::{bytes_of, words_of};
 use crate::kernel::{Config, Here, Kernel};
 use crate::platform::Platform;
 use crate::task::process::Process;
@@ -43,21 +44,12 @@ impl Limit {
     }
 
     fn from_bytes(bytes: &[u8; RLIMIT_LEN]) -> Self {
-        let (words, _) = bytes.as_chunks::<8>();
-        let word = |at: usize| words.get(at).map_or(0, |word| u64::from_le_bytes(*word));
-        Self {
-            soft: word(0),
-            hard: word(1),
-        }
+        let [soft, hard] = words_of(bytes);
+        Self { soft, hard }
     }
 
     fn bytes(self) -> [u8; RLIMIT_LEN] {
-        let mut bytes = [0; RLIMIT_LEN];
-        let (places, _) = bytes.as_chunks_mut::<8>();
-        for (place, word) in places.iter_mut().zip([self.soft, self.hard]) {
-            *place = word.to_le_bytes();
-        }
-        bytes
+        bytes_of(&[self.soft, self.hard])
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::abi::Errno;
 use crate::abi::time::NSEC_PER_SEC;
+use crate::abi::words::{bytes_of, words_of};
 use crate::kernel::Here;
 use crate::platform::Platform;
 
@@ -10,18 +11,12 @@ pub(crate) const TIME_LEN: usize = 16;
 
 /// Two words, with sign.
 pub(crate) fn words(bytes: &[u8; TIME_LEN]) -> (i64, i64) {
-    let (words, _) = bytes.as_chunks::<8>();
-    let word = |at: usize| words.get(at).map_or(0, |word| i64::from_le_bytes(*word));
-    (word(0), word(1))
+    let [one, other] = words_of(bytes);
+    (one.cast_signed(), other.cast_signed())
 }
 
 fn bytes(seconds: u64, fraction: u64) -> [u8; TIME_LEN] {
-    let mut bytes = [0; TIME_LEN];
-    let (places, _) = bytes.as_chunks_mut::<8>();
-    for (place, word) in places.iter_mut().zip([seconds, fraction]) {
-        *place = word.to_le_bytes();
-    }
-    bytes
+    bytes_of(&[seconds, fraction])
 }
 
 /// Nanoseconds as `struct timespec`.
