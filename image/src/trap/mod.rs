@@ -42,9 +42,11 @@ use pkeys_kernel::pks::{self, Context, PksCpu};
 /// In a frame's vector: the frame of a system call.
 pub(crate) const SYSCALL: u64 = 256;
 /// The vector of debug exceptions.
-const DEBUG: u64 = 1;
+pub(crate) const DEBUG: u64 = 1;
 /// The vector of NMIs.
 const NMI: u64 = 2;
+/// The vector of general protection faults.
+pub(crate) const GENERAL_PROTECTION: u64 = 13;
 /// The vector of page faults.
 pub(crate) const PAGE_FAULT: u64 = 14;
 /// The first vector that is an interrupt and not an exception.

@@ -4,6 +4,7 @@ use core::fmt;
 
 use pkeys_core::PageFaultErrorCode;
 
+use super::GENERAL_PROTECTION;
 use super::fixup::{self, Fault};
 use super::frame::Frame;
 use crate::cpu::pkrs::ThisCpu;
@@ -14,9 +15,6 @@ use crate::keys::fault::is_of_user_page;
 use crate::{console, say, sched};
 use pkeys_kernel::pks::region::Page;
 use pkeys_kernel::pks::{Context, PksCpu, Report};
-
-/// The vector of general protection faults.
-const GENERAL_PROTECTION: u64 = 13;
 
 /// Names of exceptions by their vector (SDM Vol. 3A, table 6-1).
 const NAMES: [&str; 22] = [

@@ -11,11 +11,10 @@
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use pkeys_kernel::memory::layout::is_user_range;
+
 use crate::cpu::registers::{allow_user_access, forbid_user_access};
 use crate::trap::fixup::{Fault, try_copy, try_exchange};
-
-/// The address behind the last that a program can have (Linux's `TASK_SIZE`).
-const END: u64 = 0x7FFF_FFFF_F000;
 
 /// Whether the CPUs have SMAP.
 static HAS_SMAP: AtomicBool = AtomicBool::new(false);
@@ -35,8 +34,7 @@ pub(crate) enum Stopped {
 }
 
 fn check(addr: u64, len: usize) -> Result<(), Stopped> {
-    let end = addr.checked_add(len as u64);
-    if end.is_some_and(|end| end <= END) {
+    if is_user_range(addr, len as u64) {
         Ok(())
     } else {
         Err(Stopped::OutOfRange)

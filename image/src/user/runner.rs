@@ -17,11 +17,9 @@ use crate::cpu::registers::{halves, read_cr2, take_dr6};
 use crate::cpu::{interrupts, per_cpu, pkrs};
 use crate::sched;
 use crate::trap::frame::Frame;
-use crate::trap::{self, FIRST_INTERRUPT, PAGE_FAULT, SYSCALL, interrupt};
-
-/// The vectors of the debug exception and of general protection.
-const DEBUG: u64 = 1;
-const GENERAL_PROTECTION: u64 = 13;
+use crate::trap::{
+    self, DEBUG, FIRST_INTERRUPT, GENERAL_PROTECTION, PAGE_FAULT, SYSCALL, interrupt,
+};
 
 /// What a CPU's thread for programs does.
 pub(super) fn run() -> ! {
