@@ -130,7 +130,7 @@ pub(crate) fn protect(settings: &Settings) -> Result<(), String> {
     )?;
     let shadow_key = shadows.pkey().ok_or("no key for the shadow stacks")?;
     registers::add(shadow_key);
-    registers::SHADOW_CLOSED.store(registers::closed(shadow_key), Relaxed);
+    registers::SHADOW_CLOSED.store(registers::mask(shadow_key), Relaxed);
     let _ = SHADOWS.set(shadows);
     let mut keys = Vec::new();
     for guarded in all() {

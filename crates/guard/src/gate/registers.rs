@@ -16,7 +16,7 @@ pub(crate) static OWN: AtomicU32 = AtomicU32::new(0);
 /// The guard's bits with every guarded key closed.
 pub(crate) static CLOSED: AtomicU32 = AtomicU32::new(0);
 
-/// The closed bit of the shadow stacks' key alone.
+/// The bits of the shadow stacks' key alone: closed where one of them is set. A signal handler starts with the lower.
 pub(crate) static SHADOW_CLOSED: AtomicU32 = AtomicU32::new(0);
 
 /// Whether there are keys at all.
