@@ -1,15 +1,15 @@
 //! The loader's questions (`rtld-audit(7)`): the five functions that make this shared object an audit library.
 //!
 //! `la_version` comes first, before any object of the program is mapped; `la_objopen` for each object when it has been mapped and
-//! not been relocated; `la_symbind64` for each binding; `la_preinit` when everything is in place and the program's first constructor has
-//! not run; `la_objclose` when an object is unloaded. `la_pltenter` and `la_pltexit` are not there on purpose: a library that has them
+//! not been relocated; `la_symbind64` for each binding; `la_preinit` when the libraries' constructors have run and the
+//! program's have not; `la_objclose` when an object is unloaded. `la_pltenter` and `la_pltexit` are not there on purpose: a library that has them
 //! gets every call by a slower path.
 #![allow(unsafe_code, reason = "the loader's structures by pointer")]
 
 use core::ffi::{CStr, c_char, c_long, c_uint};
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, Once, OnceLock};
 
 use crate::bind::{self, Question};
 use crate::caller;
@@ -286,13 +286,22 @@ unsafe extern "C" fn la_symbind64(
 /// `void la_preinit(uintptr_t *cookie);`
 #[unsafe(no_mangle)]
 extern "C" fn la_preinit(_cookie: *mut usize) {
-    let Some(settings) = SETTINGS.get() else {
-        not_guarded("the settings are gone");
-    };
-    if let Err(why) = start::finish(settings, PROGRAM.get(), LIBC.get()) {
-        not_guarded(&why);
-    }
+    come_up();
     adopt_data(None);
+}
+
+/// Brings up what needs the program's C library, once: from `la_preinit`, or from the first gate, which a constructor of a
+/// guarded library passes before (glibc calls `la_preinit` when the libraries' constructors have run and the program's have not).
+pub(crate) fn come_up() {
+    static IS_UP: Once = Once::new();
+    IS_UP.call_once(|| {
+        let Some(settings) = SETTINGS.get() else {
+            not_guarded("the settings are gone");
+        };
+        if let Err(why) = start::finish(settings, PROGRAM.get(), LIBC.get()) {
+            not_guarded(&why);
+        }
+    });
 }
 
 fn object_of(cookie: usize) -> Option<&'static Object> {

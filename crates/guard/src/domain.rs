@@ -1,9 +1,9 @@
 //! The guarded domains: their libraries, keys, heaps, and where their code is.
 //!
 //! A domain here is a [`pkeys::Domain`] with a heap. They are made in two steps. What thunks point to exists before the first library is
-//! loaded; keys, fault handlers and reports come when the loader is done and the program's first constructor has not run
-//! yet (`la_preinit`), because the thread that makes reports can only be started by then. In between nothing of a library runs but
-//! resolvers of indirect functions.
+//! loaded; keys, fault handlers and reports come at the first gate or with `la_preinit`, because the thread that makes reports
+//! can only be started when the C libraries are there. In between nothing of a guarded library runs but resolvers of indirect
+//! functions.
 //!
 //! One more domain, without a library, holds the shadow stacks, and one heap without a key the memory that functions hand over to
 //! the program (`--share`).
@@ -123,21 +123,15 @@ pub(crate) fn protect(settings: &Settings) -> Result<(), String> {
     if settings.is_unprotected || mode == Mode::Off {
         return Ok(());
     }
-    let shadows = create(
-        "shadow stacks of pkeys guard",
-        Mode::Strict,
-        Pardon::Instruction,
-    )?;
-    let shadow_key = shadows.pkey().ok_or("no key for the shadow stacks")?;
-    registers::add(shadow_key);
-    registers::SHADOW_CLOSED.store(registers::mask(shadow_key), Relaxed);
-    let _ = SHADOWS.set(shadows);
+    let shadow_key = protect_shadow_stacks()?;
     let mut keys = Vec::new();
     for guarded in all() {
         let domain = create(guarded.settings.name(), mode, pardon)?;
         let pkey = domain.pkey().ok_or("no key for a guarded library")?;
-        registers::add(pkey);
-        keys.push((guarded, pkey));
+        if shadow_key.is_some() {
+            registers::add(pkey);
+            keys.push((guarded, pkey));
+        }
         // SAFETY: the heap's own range, which is private and mapped for good (1, 3); the allocator touches it with the
         // key open (2).
         unsafe { domain.adopt(guarded.heap.start, guarded.heap.len_bytes, "heap") }
@@ -156,6 +150,20 @@ pub(crate) fn protect(settings: &Settings) -> Result<(), String> {
     }
     registers::close_all();
     Ok(())
+}
+
+/// Makes the domain of the shadow stacks, and gives its key.
+fn protect_shadow_stacks() -> Result<Pkey, String> {
+    let shadows = create(
+        "shadow stacks of pkeys guard",
+        Mode::Strict,
+        Pardon::Instruction,
+    )?;
+    let pkey = shadows.pkey().ok_or("no key for the shadow stacks")?;
+    registers::add(pkey);
+    registers::SHADOW_CLOSED.store(registers::mask(pkey), Relaxed);
+    let _ = SHADOWS.set(shadows);
+    Ok(pkey)
 }
 
 fn create(name: &str, mode: Mode, pardon: Pardon) -> Result<Domain, String> {

@@ -23,8 +23,8 @@
 //! 1. `pkeys guard` checks what it can check from outside, makes a trial start, and executes the program in its own place.
 //! 2. `audit`: `la_version` reads the settings; domains and heaps are made, still without keys (`start`, `domain`).
 //! 3. Objects are mapped; their relocations are changed (`elf`, `rewrite`); bindings are answered (`bind`).
-//! 4. `la_preinit`: keys, fault handlers and the reporter come. A step that fails ends the process with status 3: the program's
-//!    first instruction has not been executed.
+//! 4. At the first gate, or before the program's own first instruction (`la_preinit`): keys, fault handlers and the reporter come.
+//!    A step that fails ends the process with status 3.
 //! 5. The program runs. Exceptions and long jumps leave gates by `unwind`, callbacks by a gate back (`callbacks`), children
 //!    by `fork`.
 //! 6. At its end `finish` says what was asked for.

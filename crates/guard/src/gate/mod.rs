@@ -10,7 +10,8 @@
 //! An exception that passes a gate is told by the unwind information what the frame holds, and by a personality routine to give
 //! it up ([`unwind`](crate::unwind)); so does `longjmp(3)`.
 //!
-//! The instructions are in `gate.s`, each routine with its explanation.
+//! The instructions are in `gate.s`, each routine with its explanation; `vectors.s` keeps the vector registers where Rust code is called
+//! on the way in.
 #![allow(unsafe_code, reason = "assembly, and what it reads")]
 
 pub(crate) mod descriptor;
@@ -26,8 +27,8 @@ use crate::unwind::{before_longjmp, personality};
 
 global_asm!(
     include_str!("gate.s"),
-    new_shadow_stack = sym shadow::new_shadow_stack,
-    wrap_callbacks = sym wrap_callbacks,
+    new_shadow_stack = sym pkeys_guard_new_shadow_stack,
+    wrap_callbacks = sym pkeys_guard_wrap_callbacks,
     before_longjmp = sym before_longjmp,
     personality = sym personality,
     own = sym registers::OWN,
@@ -37,7 +38,15 @@ global_asm!(
     close_by_mprotect = sym mprotect::close,
 );
 
+global_asm!(
+    include_str!("vectors.s"),
+    new_shadow_stack = sym shadow::new_shadow_stack,
+    wrap_callbacks = sym wrap_callbacks,
+);
+
 unsafe extern "C" {
+    fn pkeys_guard_new_shadow_stack();
+    fn pkeys_guard_wrap_callbacks();
     fn pkeys_guard_thread_variables() -> *mut [usize; 2];
     fn pkeys_guard_gate();
     fn pkeys_guard_own();

@@ -15,6 +15,7 @@
 use core::ffi::{c_int, c_uint, c_void};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
+use crate::audit;
 use crate::domain;
 use crate::gate::ThreadVariables;
 use crate::gate::descriptor::Descriptor;
@@ -55,6 +56,8 @@ static SET_SPECIFIC: AtomicUsize = AtomicUsize::new(0);
 
 /// Makes a shadow stack for the calling thread, and gives its first frame. Called by a gate.
 pub(crate) extern "C" fn new_shadow_stack() -> usize {
+    // Constructors of libraries pass gates before the loader says that everything is in place.
+    audit::come_up();
     let Some(base) = map::reserve(STACK_BYTES + PAGE_BYTES, STACK_BYTES) else {
         crate::refuse::die("no memory for a thread's shadow stack");
     };

@@ -42,6 +42,8 @@ const FIXTURES: &[Fixture] = &[
     program("signals", "signals.c -lstore"),
     library("libstock.so", "stock.cc -std=c++17"),
     program("trader", "trader.cc -std=c++17 -lstock"),
+    library("libearly.so", "early.c -lstore"),
+    program("late", "late.c -learly -lstore"),
     library("libtwin.so", "store.c"),
     program("plugs", "plugs.c"),
     library("libstore-packed.so", "store.c -Wl,-z,pack-relative-relocs"),

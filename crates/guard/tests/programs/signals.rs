@@ -33,7 +33,7 @@ fn a_stray_reaches_the_programs_handler() {
 }
 
 fn handlers_on_another_stack_pass_gates() {
-    signals().run(&["stacks"]).all_right(9);
+    signals().run(&["stacks"]).all_right(13);
 }
 
 fn a_handler_inside_a_gate_strays() {

@@ -1,6 +1,6 @@
 //! Stray writes die where they stray, and the report says whose block it was.
 
-use crate::calls::{clerk, keeper};
+use crate::calls::{NR_CALLS, clerk, keeper};
 use crate::run::{Guarded, SURVIVED};
 use crate::{Case, case};
 
@@ -12,6 +12,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(Keys, what_is_not_handed_over_may_not),
     case!(Keys, callbacks_on_the_stack_are_closed),
     case!(Keys, entries_past_gates_are_no_strays),
+    case!(Nothing, constructors_use_a_guarded_library),
+    case!(Keys, constructors_stray),
     case!(Keys, a_freed_block_is_reported_as_freed),
 ];
 
@@ -37,7 +39,7 @@ fn with_callbacks() -> Guarded {
 
 /// A callback of this program changes nothing behind the key itself, but for the one that strays.
 fn callbacks_are_wrapped() {
-    with_callbacks().run(&[]).all_right(27);
+    with_callbacks().run(&[]).all_right(NR_CALLS);
 }
 
 fn a_callback_strays() {
@@ -94,5 +96,22 @@ fn a_freed_block_is_reported_as_freed() {
         "byte 24 of 64 bytes",
         "allocated in item_new",
         "the block was freed before",
+    ]);
+}
+
+fn late() -> Guarded {
+    Guarded::new("late", &["libstore.so"])
+}
+
+fn constructors_use_a_guarded_library() {
+    late().run(&[]).all_right(1);
+}
+
+/// Of another library, before the program's first instruction.
+fn constructors_stray() {
+    late().variable("CASE_EARLY", "1").run(&[]).strayed(&[
+        "by begin at",
+        "early.c",
+        "allocated in item_new",
     ]);
 }

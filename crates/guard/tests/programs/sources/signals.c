@@ -87,6 +87,27 @@ static void notes(int signal) {
     seen = signal;
     seen_rights = rights();
 }
+// Jumps among the gates of a handler, and out of them all.
+static sigjmp_buf within;
+static volatile int nr_within;
+static long jumps_within(struct item *at, long argument) {
+    siglongjmp(within, 1);
+    return at->value + argument;
+}
+static long jumps_out(struct item *at, long argument) {
+    siglongjmp(back, 1);
+    return at->value + argument;
+}
+static void gates_and_jumps(int signal) {
+    seen = signal;
+    if (sigsetjmp(within, 1) == 0)
+        item_visit(item, jumps_within, 0);
+    nr_within++;
+}
+static void gates_and_jumps_out(int signal) {
+    seen = signal;
+    item_visit(item, jumps_out, 0);
+}
 // Handlers on a stack of their own, inside gates and outside.
 static void *on_own_stack(void *unused) {
     static __thread char stack[64 << 10];
@@ -110,6 +131,21 @@ static void *on_own_stack(void *unused) {
     check("jump from another stack out of a gate", rights() == closed);
     item_set(item, 7);
     check("gates after it", item_get(item) == 7 && rights() == closed);
+    action.sa_handler = gates_and_jumps;
+    sigaction(SIGUSR1, &action, NULL);
+    nr_within = 0;
+    item_set(item, 0);
+    item_visit(item, raises, SIGUSR1);
+    check("a jump within a handler leaves the interrupted gate", nr_within == 1 && item_get(item) == 3 && rights() == closed);
+    action.sa_handler = gates_and_jumps_out;
+    sigaction(SIGUSR1, &action, NULL);
+    int right = 0;
+    for (volatile int round = 0; round < 9000; round++)
+        if (sigsetjmp(back, 1) == 0)
+            item_visit(item, raises, SIGUSR1);
+        else
+            right += rights() == closed;
+    check("jumps out of a handler's gates leave none behind", right == 9000);
     sigaltstack(NULL, &alternate);
     return unused;
 }

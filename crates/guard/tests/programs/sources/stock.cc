@@ -17,6 +17,27 @@ struct Counted {
 };
 long Counted::count;
 
+// A class that programs derive from, one that nobody else can name, and one that is not derived from at all.
+#include "stock.h"
+Shape::~Shape() { delete kept; }
+long Shape::keep(long value) {
+    if (!kept)
+        kept = new long;
+    return *kept = value;
+}
+long Shape::twice() { return 2 * keep(corners()); }
+long Shape::corners() { return 1; }
+namespace {
+struct Square : Shape {
+    long corners() override { return keep(4); }
+    long twice() override {
+        corners();
+        return *kept = 8;
+    }
+};
+} // namespace
+Shape *stock_square() { return new Square; }
+
 extern "C" {
 void *stock_new(std::size_t bytes) { return ::operator new(bytes); }
 void *stock_new_array(std::size_t bytes) { return ::operator new[](bytes); }

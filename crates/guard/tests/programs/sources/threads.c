@@ -108,10 +108,11 @@ static long waits(struct item *at, long argument) {
         pause();
     return argument;
 }
+static __attribute__((noinline)) long goes_in(void) { return item_visit(item, waits, 0) + 1; }
 static void *waits_inside(void *argument) {
     pthread_setspecific(key, item_new(7));
     pthread_cleanup_push(cleanup, argument);
-    item_visit(item, waits, 0);
+    goes_in();
     pthread_cleanup_pop(0);
     return NULL;
 }
@@ -218,17 +219,18 @@ static int contexts(void) {
 
 // The guard's own memory.
 static void tries(volatile char *at) { *at = *at; }
-// A stray inside the thread's shadow stack: its place is in the thread's variables, which a test cannot name; the mapping is
-// found as the one of its length that can be read and written.
+// Its place is in the thread's variables, which the test cannot name; it is found as the mapping of its length behind a key.
 static char *shadow_stack(void) {
-    FILE *file = fopen("/proc/self/maps", "r");
+    FILE *file = fopen("/proc/self/smaps", "r");
     char line[1000];
-    unsigned long start, end, found = 0;
-    char permissions[5];
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "%lx-%lx %4s", &start, &end, permissions) == 3 && strcmp(permissions, "rw-p") == 0 &&
-            end - start == 1 << 20 && start % (1 << 20) == 0)
+    unsigned long start = 0, end = 0, next_start, next_end, found = 0;
+    int key;
+    while (fgets(line, sizeof line, file)) {
+        if (sscanf(line, "%lx-%lx ", &next_start, &next_end) == 2)
+            start = next_start, end = next_end;
+        if (sscanf(line, "ProtectionKey: %d", &key) == 1 && key != 0 && end - start == 1 << 20)
             found = start;
+    }
     fclose(file);
     return (char *)found;
 }

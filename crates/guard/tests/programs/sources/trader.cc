@@ -1,5 +1,6 @@
 // Takes memory in every form of operator new from the library, and gives it back in every form of delete.
 #include "case.h"
+#include "stock.h"
 #include <cstdint>
 #include <initializer_list>
 #include <new>
@@ -108,6 +109,29 @@ static int exhausted() {
     ::operator delete(after);
     return 0;
 }
+// Derived by the program: some functions are its own, some the library's.
+struct Triangle : Shape {
+    long corners() override { return 3; }
+    long write() { return *kept = 666; }
+};
+static int shapes() {
+    Shape plain;
+    check("the library's class", plain.twice() == 2 && plain.keep(5) == 5);
+    Triangle triangle;
+    Shape *shape = &triangle;
+    check("a class derived by the program", shape->twice() == 6 && shape->keep(7) == 7);
+    Shape *square = stock_square();
+    check("a class that only the library knows", square->corners() == 4 && square->twice() == 8);
+    delete square;
+    return 0;
+}
+static int stray_in_shape() {
+    Triangle triangle;
+    triangle.keep(1);
+    triangle.write();
+    printf("survived\n");
+    return SURVIVED;
+}
 static int stray_to(void *block) {
     *static_cast<volatile char *>(block) = 1;
     printf("survived\n");
@@ -117,7 +141,7 @@ static int stray() { return stray_to(stock_new(100)); }
 static int stray_aligned() { return stray_to(stock_new_aligned(100, 4096)); }
 
 const struct part parts[] = {
-    {"forms", forms}, {"exhausted", exhausted}, {"stray", stray}, {"stray-aligned", stray_aligned}, {nullptr, nullptr},
+    {"forms", forms}, {"exhausted", exhausted}, {"stray", stray}, {"stray-aligned", stray_aligned}, {"shapes", shapes}, {"stray-shape", stray_in_shape}, {nullptr, nullptr},
 };
 
 int main(int count, char **arguments) { return run_part(parts, count > 1 ? arguments[1] : nullptr); }
