@@ -128,10 +128,8 @@ pub(crate) fn protect(settings: &Settings) -> Result<(), String> {
     for guarded in all() {
         let domain = create(guarded.settings.name(), mode, pardon)?;
         let pkey = domain.pkey().ok_or("no key for a guarded library")?;
-        if shadow_key.is_some() {
-            registers::add(pkey);
-            keys.push((guarded, pkey));
-        }
+        registers::add(pkey);
+        keys.push((guarded, pkey));
         // SAFETY: the heap's own range, which is private and mapped for good (1, 3); the allocator touches it with the
         // key open (2).
         unsafe { domain.adopt(guarded.heap.start, guarded.heap.len_bytes, "heap") }

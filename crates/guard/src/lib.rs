@@ -36,8 +36,41 @@
 //! * **Anything while a gate is open** on the thread, callbacks included unless they are listed.
 //! * **Writes by the kernel**: `read(2)` into a closed block gives EFAULT, and no report; `process_vm_writev(2)` passes the key by.
 //! * **Programs** that are static, set-user-ID, or built on another C library than glibc. Objects in another namespace (`dlmopen(3)`).
-//! * `swapcontext(3)` out of a gate: a coroutine that is left inside a gate and resumed on another thread.
+//! * What **constructors** of libraries write before the first call into a guarded library: there is no key yet.
 //! * The thread's pointer to its shadow stack. The stack itself and every thunk are out of the program's reach.
+//!
+//! With `--data`:
+//!
+//! * Exported variables that a program names and was not compiled with `-fPIC` for: the linker has put them into the program
+//!   (`R_X86_64_COPY`), where they are nobody's but its own.
+//! * Variables that the loader makes read-only after relocation and that share their last page with others: pages are whole.
+//!
+//! With `--mmap`:
+//!
+//! * Stacks, code, and memory with a robust mutex, from the moment at which the library locks it (`wrap/pages`). A robust mutex in
+//!   the heap, or among variables under `--data`, is written by the C library and the kernel outside every gate: the first is
+//!   reported as a stray, and the second fails, so that whoever waits for a dead owner waits for ever.
+//! * What is mapped by `shmat(2)`, by a raw system call, or by another library on the guarded one's behalf.
+//!
+//! # Where a guarded program differs
+//!
+//! * **Functions that the library has put into tables** of its own, and virtual functions of classes that it does not export, have
+//!   no gate: nothing in the file tells such a pointer from other data. Code of the library that faults is let in until the
+//!   thread's next gate ends, and `--stats` counts it. It runs at the price of a fault, and where it faults inside a
+//!   function of another library that has pushed something before, it is taken for a stray.
+//! * **Coroutines** (`swapcontext(3)` and its like) that are left inside a gate have to be gone on with on the same thread, the
+//!   youngest first: the frames of gates are a stack of the thread's. In between the key stays open, as the
+//!   register is no part of a context. One that comes back out of turn returns into the wrong frame.
+//! * **16,383 gates** at most can be nested on a thread; one more ends the program with a line that says so.
+//! * **Cancellation** inside a gate, in C without `-fexceptions`: a clean-up handler in the very function that made the call runs
+//!   before the gate is left, as the C library jumps to it without asking the gate. It may write what the library may.
+//! * **`longjmp(3)` by another name** than glibc's, out of a gate: a jump of the program's own in assembly leaves the gate's frame
+//!   behind, and the key open, until an outer gate ends. `SS_AUTODISARM` hides the alternate stack from ours.
+//! * **Threads** that the C library makes itself (`timer_create(2)` with `SIGEV_THREAD`, `mq_notify(3)`, `aio(7)`) start with what
+//!   their creator has open; and so does a thread by a raw `clone(2)`.
+//! * **A child of `vfork(2)`** shares its parent's memory and shadow stack: it has to execute or end, as it has without a guard.
+//! * A library that was **unloaded** leaves its blocks behind, closed, and the thunks of its gates: somebody may hold either.
+//! * **A signal handler** that runs while its thread binds a function for the first time waits until that is done.
 #![deny(unsafe_code)]
 
 pub mod nearest;

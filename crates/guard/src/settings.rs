@@ -31,7 +31,7 @@ pub struct Settings {
     pub pardon: String,
     /// Whether the key protects the libraries' `.data` and `.bss` too.
     pub data: bool,
-    /// Whether anonymous memory that the libraries map goes behind the key too.
+    /// Whether memory that the libraries map and can write goes behind the key too.
     pub mmap: bool,
     /// Whether to record which gates allocated what the program wrote to.
     pub learn: bool,

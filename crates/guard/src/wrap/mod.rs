@@ -2,8 +2,8 @@
 //!
 //! * [`memory`]: `malloc(3)` and its family, `operator new` and `operator delete`.
 //! * [`signals`]: `sigaction(2)` and `signal(2)`, which must not replace the fault handlers.
-//! * [`threads`]: `pthread_create(3)`, so that no thread starts with a key open.
-//! * [`exec`]: `execve(2)` of the guarded process itself.
+//! * [`threads`]: `pthread_create(3)` and `thrd_create`, so that no thread starts with a key open.
+//! * [`exec`]: `execve(2)` and its kin, of the guarded process itself.
 //! * [`exits`]: `_exit(2)` and `quick_exit(3)`, by which a program ends without destructors.
 //! * [`later`]: functions of a guarded library that are left with somebody who calls them later.
 //! * [`pages`]: `mmap(2)` and its kin, with `--mmap`.

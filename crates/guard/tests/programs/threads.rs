@@ -23,7 +23,7 @@ fn ended_threads_leave_no_mapping() {
 }
 
 fn a_thread_made_in_a_callback_starts_closed() {
-    threads().run(&["starts"]).all_right(2);
+    threads().run(&["starts"]).all_right(3);
 }
 
 fn a_thread_made_in_a_callback_strays() {

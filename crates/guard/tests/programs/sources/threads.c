@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <threads.h>
 #include <ucontext.h>
 
 static struct item *item;
@@ -39,6 +40,19 @@ static void *strays(void *argument) {
     ((volatile struct item *)item)->value = 666;
     return argument;
 }
+static int notes_c11(void *argument) {
+    at_start = rights();
+    return argument == (void *)3L ? 41 : 0;
+}
+static long makes_a_thread_c11(struct item *at, long argument) {
+    thrd_t thread;
+    int result = 0;
+    if (thrd_create(&thread, notes_c11, (void *)3L) != thrd_success)
+        return 0;
+    thrd_join(thread, &result);
+    at->value += argument;
+    return result;
+}
 static long makes_a_stray(struct item *at, long argument) {
     pthread_t thread;
     pthread_create(&thread, NULL, strays, NULL);
@@ -70,6 +84,8 @@ static int starts(void) {
     item_visit(item, makes_a_thread, 5);
     check("a thread made inside a callback starts closed", at_start == closed);
     check("the callback itself may write", item_get(item) == 8);
+    at_start = 0;
+    check("a thread of C11", item_visit(item, makes_a_thread_c11, 5) == 41 && at_start == closed);
     return 0;
 }
 static int inside(void) {
