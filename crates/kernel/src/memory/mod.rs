@@ -12,7 +12,7 @@
 //! | `fork` | a child's address space, private pages shared until somebody writes |
 //! | `fault`, `bring_in`, `fault_around` | a page fault: what the thread is told, and how a page comes to be there |
 //! | `user_access`, `remote` | accesses of the kernel: for the running thread, and for somebody else |
-//! | `vma`, `vmas`, `merge` | mappings, their order, and which neighbours are one |
+//! | `vma`, `vmas`, `gaps`, `merge` | mappings, their order, the room between them, and which neighbours are one |
 //! | `object`, `pool` | what shared mappings map; frames, their owners, and the reserve of huge ones |
 //! | `tables` | page tables, and the flush that every change of them leaves to be done |
 //! | `view` | mappings as smaps shows them |
@@ -49,6 +49,7 @@ mod contents;
 mod fault;
 mod fault_around;
 mod fork;
+mod gaps;
 mod key_page;
 pub mod layout;
 mod map;
