@@ -7,7 +7,7 @@ mod checks;
 #[path = "../common/mutants.rs"]
 mod mutants;
 
-use mutants::{Check, assert_noticed, of_folders};
+use mutants::{Check, assert_noticed, assert_pass, of_folders};
 use pkeys_kernel::mutant::Mutant;
 
 const CHECKS: &[Check] = checks::each_check!(as_list);
@@ -27,4 +27,5 @@ fn each_broken_rule_is_noticed() {
     ours.extend(OF_THREADS);
     assert!(ours.len() >= 6, "only {ours:?} are in these parts");
     assert_noticed(&ours, CHECKS);
+    assert_pass(CHECKS);
 }

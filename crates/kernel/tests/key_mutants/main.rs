@@ -7,7 +7,7 @@ mod checks;
 #[path = "../common/mutants.rs"]
 mod mutants;
 
-use mutants::{Check, assert_noticed, of_folders};
+use mutants::{Check, assert_noticed, assert_pass, of_folders};
 use pkeys_kernel::mutant::Mutant;
 
 const CHECKS: &[Check] = checks::each_check!(as_list);
@@ -17,4 +17,5 @@ fn each_broken_rule_is_noticed() {
     let ours = of_folders(Mutant::ALL, &["keys"]);
     assert!(ours.len() >= 16, "only {ours:?} are in the key parts");
     assert_noticed(&ours, CHECKS);
+    assert_pass(CHECKS);
 }

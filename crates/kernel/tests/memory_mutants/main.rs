@@ -11,7 +11,7 @@ mod checks;
 #[path = "../common/mutants.rs"]
 mod mutants;
 
-use mutants::{Check, assert_noticed, of_folders};
+use mutants::{Check, assert_noticed, assert_pass, of_folders};
 use pkeys_kernel::mutant::Mutant;
 
 const CHECKS: &[Check] = checks::each_check!(as_list);
@@ -21,4 +21,5 @@ fn each_broken_rule_is_noticed() {
     let ours = of_folders(Mutant::ALL, &["memory"]);
     assert!(ours.len() >= 6, "only {ours:?} are in the memory part");
     assert_noticed(&ours, CHECKS);
+    assert_pass(CHECKS);
 }

@@ -10,7 +10,7 @@ mod checks;
 #[path = "../common/mutants.rs"]
 mod mutants;
 
-use mutants::{Check, assert_noticed, of_folders};
+use mutants::{Check, assert_noticed, assert_pass, of_folders};
 use pkeys_kernel::mutant::Mutant;
 
 const CHECKS: &[Check] = checks::each_check!(as_list);
@@ -37,4 +37,5 @@ fn each_broken_rule_is_noticed() {
     let is_interleaving = |(name, _): &&Check| name.starts_with("interleavings::");
     let interleavings: Vec<_> = CHECKS.iter().filter(is_interleaving).copied().collect();
     assert_noticed(&protocols, &interleavings);
+    assert_pass(CHECKS);
 }
