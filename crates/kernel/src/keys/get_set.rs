@@ -57,14 +57,17 @@ pub fn pkey_set<W: Word>(
     if flags != 0 {
         return Err(Errno::Invalid);
     }
-    let bits = u32::try_from(rights)
-        .ok()
-        .and_then(AccessBits::from_bits)
-        .ok_or(Errno::Invalid)?;
+    let bits = rights_of(rights)?;
     let register = register.ok_or(Errno::BadDescriptor)?;
     let pkey = allocated(map, pkey)?;
     thread.set(pkey, bits, register);
     Ok(())
+}
+
+/// Rights as the calls take them, an `unsigned long`: bits above 31 count.
+pub(super) fn rights_of(argument: u64) -> Result<AccessBits, Errno> {
+    let bits = u32::try_from(argument).ok();
+    bits.and_then(AccessBits::from_bits).ok_or(Errno::Invalid)
 }
 
 /// The key, if the map has it, by one load.

@@ -23,6 +23,7 @@
 use pkeys_core::{Access, AccessBits, AllocationMap, AllocationState, KeySet, Pkey};
 
 use crate::abi::{Errno, Prot};
+use crate::keys::get_set::rights_of;
 use crate::keys::{PkruRegister, ThreadKeys};
 use crate::mutant::{self, Mutant};
 
@@ -94,14 +95,11 @@ impl SpaceKeys {
         thread: &ThreadKeys,
         register: Option<&dyn PkruRegister>,
     ) -> Result<Pkey, Errno> {
-        // The system call's arguments are `unsigned long`, so bits above 31 count.
+        // An `unsigned long`, so bits above 31 count.
         if flags != 0 {
             return Err(Errno::Invalid);
         }
-        let bits = u32::try_from(init_val)
-            .ok()
-            .and_then(AccessBits::from_bits)
-            .ok_or(Errno::Invalid)?;
+        let bits = rights_of(init_val)?;
         let Some(register) = register else {
             return Err(self.refuse_without_keys());
         };

@@ -15,6 +15,7 @@ use pkeys_core::{AccessBits, AllocationState, Pkey};
 
 use crate::abi::Errno;
 use crate::keys::PkruRegister;
+use crate::keys::get_set::rights_of;
 
 /// The beginning of the page, as user space sees it. The rest of its 4,096 bytes is zero.
 #[derive(Debug)]
@@ -75,10 +76,7 @@ pub fn pkey_set<W: Word>(
     if flags != 0 {
         return Err(Errno::Invalid);
     }
-    let bits = u32::try_from(rights)
-        .ok()
-        .and_then(AccessBits::from_bits)
-        .ok_or(Errno::Invalid)?;
+    let bits = rights_of(rights)?;
     let pkey = allocated(page, pkey)?;
     register.write(register.read().with(pkey, bits));
     Ok(())
