@@ -75,6 +75,7 @@ where
         if !is_user_range(addr, 4) || !is_aligned(addr, 4) {
             return Err(Errno::Fault);
         }
+        let _keys = AllOpen::if_broken(caller.cpu);
         loop {
             match caller.cpu.exchange_user(addr, expected, new) {
                 Ok(found) => return Ok(found),
@@ -96,8 +97,7 @@ where
         if !is_user_range(addr, len as u64) {
             return Err(len);
         }
-        let is_broken = mutant::is(Mutant::UserAccessIgnoresPkru) && caller.cpu.has_pku();
-        let _keys = is_broken.then(|| AllOpen::new(caller.cpu));
+        let _keys = AllOpen::if_broken(caller.cpu);
         let mut done = 0;
         while done < len {
             let Err(stop) = access(caller.cpu, addr + done as u64, done) else {
@@ -119,10 +119,13 @@ struct AllOpen<'a, C: Cpu> {
 }
 
 impl<'a, C: Cpu> AllOpen<'a, C> {
-    fn new(cpu: &'a C) -> Self {
+    fn if_broken(cpu: &'a C) -> Option<Self> {
+        if !mutant::is(Mutant::UserAccessIgnoresPkru) || !cpu.has_pku() {
+            return None;
+        }
         let before = cpu.read_pkru();
         cpu.write_pkru(KeyRegister::ALL_OPEN);
-        Self { cpu, before }
+        Some(Self { cpu, before })
     }
 }
 
