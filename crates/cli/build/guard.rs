@@ -21,12 +21,13 @@ pub(super) fn embed(package: &Path, out: &Path, target: &Path) -> Result<()> {
 /// Builds the library and gives its file.
 fn build(package: &Path, target: &Path) -> Result<PathBuf> {
     let mut cargo = nested::cargo("rustc", &package.join("../guard"), target);
+    // Small: each start copies the file, and maps it twice. What comes from elsewhere renders reports, and is in no hurry.
     cargo
         .args(["--crate-type", "cdylib"])
-        // Small: each start copies the file, and maps it twice.
         .args(["--config", "profile.release.strip=\"symbols\""])
         .args(["--config", "profile.release.lto=\"fat\""])
-        .args(["--config", "profile.release.codegen-units=1"]);
+        .args(["--config", "profile.release.codegen-units=1"])
+        .args(["--config", "profile.release.package.\"*\".opt-level=\"s\""]);
     nested::run(cargo)?;
     let built = target.join("release").join(FILE);
     nested::watch(&built, [package.join("../../Cargo.lock")])?;

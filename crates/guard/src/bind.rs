@@ -76,20 +76,28 @@ pub(crate) struct Question<'a> {
 
 /// Where the call goes. Most questions are about functions that stay as they are, and need no lock.
 pub(crate) fn answer(question: Question<'_>) -> usize {
-    let is_ours = match question.to {
-        Some(_) => true,
-        None => wrap::find(question.name, question.from.is_some()).is_some(),
-    };
-    if is_ours {
+    if question.is_about_us() {
         guard().answer(question)
     } else {
         question.function
     }
 }
 
+impl Question<'_> {
+    /// Whether the call goes anywhere else than to the function.
+    fn is_about_us(&self) -> bool {
+        match self.to {
+            Some(to) => {
+                !self.from.is_some_and(|from| from.index == to.index) && !to.is_ungated(self.name)
+            }
+            None => wrap::find(self.name, self.from.is_some()).is_some(),
+        }
+    }
+}
+
 impl Bindings {
-    /// Where the call goes.
-    pub(crate) fn answer(&mut self, question: Question<'_>) -> usize {
+    /// Where a call goes that needs a gate or a wrapper.
+    fn answer(&mut self, question: Question<'_>) -> usize {
         let Question {
             name,
             function,
@@ -97,10 +105,6 @@ impl Bindings {
             to,
         } = question;
         if let Some(guarded) = to {
-            let is_inside = from.is_some_and(|from| from.index == guarded.index);
-            if is_inside || guarded.is_ungated(name) {
-                return function;
-            }
             return self.gate(function, guarded, name);
         }
         match wrap::find(name, from.is_some()) {

@@ -53,11 +53,12 @@ pub(super) fn assign(domains: &mut [Domain]) -> Result<(), Refusal> {
 
 /// The functions that libraries export; `None` where one of them is not found or not understood.
 fn functions(libraries: &[String]) -> Option<BTreeSet<String>> {
-    let mut all = BTreeSet::new();
+    let mut all = Vec::new();
     for library in libraries {
         all.extend(exported(File::open(find(library)?).ok()?)?);
     }
-    Some(all)
+    // From all at once: they are sorted, and put in one after the other only here.
+    Some(all.into_iter().collect())
 }
 
 /// What a library's file defines for others. Only its tables are read, each in one piece.
