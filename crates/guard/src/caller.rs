@@ -83,8 +83,12 @@ pub(crate) fn of(pc: usize) -> Option<usize> {
     walk.found
 }
 
-/// Walks once, so that the unwinder has set up what it needs, and the loader has bound what it calls.
+/// Walks once, so that the unwinder has set up what it needs, and the loader has bound what it calls. This library serves everybody
+/// too: its allocator works for a guarded library in the belief that the gate has opened the key, and in a signal handler that
+/// has entered the library past every gate it has not.
 pub(crate) fn prepare() {
+    // SAFETY: the function reads what it is given, and keeps nothing of it.
+    unsafe { libc::dl_iterate_phdr(Some(serve), core::ptr::null_mut()) };
     let mut walk = Walk {
         pc: 0,
         seen: [0; 2],
@@ -93,6 +97,31 @@ pub(crate) fn prepare() {
     };
     // SAFETY: as in `of`.
     unsafe { _Unwind_Backtrace(step, (&raw mut walk).cast()) };
+}
+
+/// Adds the code of an object of this library's own namespace: this library, and its copies of those that it needs.
+unsafe extern "C" fn serve(
+    object: *mut libc::dl_phdr_info,
+    _len_bytes: usize,
+    _data: *mut c_void,
+) -> c_int {
+    // SAFETY: the loader's structure.
+    let object = unsafe { object.read() };
+    // SAFETY: the object's program headers, so many.
+    let headers =
+        unsafe { core::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
+    let is_code = |header: &&libc::Elf64_Phdr| {
+        header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0
+    };
+    for header in headers.iter().filter(is_code) {
+        let start = object.dlpi_addr.wrapping_add(header.p_vaddr);
+        if let (Ok(start), Ok(len_bytes)) =
+            (usize::try_from(start), usize::try_from(header.p_memsz))
+        {
+            SERVANTS.add(start, start + len_bytes);
+        }
+    }
+    GO_ON
 }
 
 extern "C" fn step(context: *mut Context, walk: *mut c_void) -> c_int {

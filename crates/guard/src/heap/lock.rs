@@ -2,7 +2,8 @@
 //!
 //! The C library of the program knows whether it ever had a second thread (`__libc_single_threaded(3)`, since glibc 2.32), and its own
 //! `malloc(3)` saves its locks by it. A lock that nobody wants costs two locked instructions, twice what the rest of an allocation
-//! does. No thread can come while this one is in the allocator: only this one could make it.
+//! does. No thread can come while this one is in the allocator: only this one could make it. A thread that is made by clone(2) past
+//! the C library is not known to it, here as there.
 #![allow(
     unsafe_code,
     reason = "a variable of the program's C library by address"

@@ -56,6 +56,7 @@ pub(super) fn for_guarded(name: &str) -> Option<Wrapper> {
             reallocarray as *const (),
             Some(&REALLOCARRAY),
         ),
+        "free" | "cfree" => with("free", free_of_guarded as *const (), Some(&FREE)),
         "strdup" | "__strdup" => with("strdup", strdup as *const (), None),
         "strndup" | "__strndup" => with("strndup", strndup as *const (), None),
         // operator new and new[], of one size, with and without exceptions, with and without alignment.
@@ -111,11 +112,12 @@ impl Account {
         let descriptor = shadow::current_descriptor();
         let is_shared =
             descriptor.is_some_and(|descriptor| descriptor.is_shared() && !descriptor.is_reverse());
+        let is_open = is_open(guarded, descriptor);
         let descriptor = descriptor.map_or(ptr::null(), ptr::from_ref);
         match guarded {
             Some(guarded) if !is_shared => Self {
                 heap: Some(&guarded.heap),
-                pkey: guarded.pkey(),
+                pkey: if is_open { None } else { guarded.pkey() },
                 descriptor,
             },
             _ => Self {
@@ -136,6 +138,15 @@ impl Account {
         }
         block
     }
+}
+
+/// Whether the thread is in a gate of that domain, which has opened its key. That spares an RDPKRU at each allocation; where a signal
+/// handler has entered the library past every gate in between, the fault is judged to be the library's (`caller`).
+fn is_open(guarded: Option<&Guarded>, descriptor: Option<&Descriptor>) -> bool {
+    let (Some(guarded), Some(descriptor)) = (guarded, descriptor) else {
+        return false;
+    };
+    ptr::eq(descriptor.domain, guarded) && !descriptor.is_reverse()
 }
 
 extern "C" fn malloc(len_bytes: usize, _: usize, _: usize, guarded: *const Guarded) -> *mut c_void {
@@ -352,6 +363,24 @@ extern "C" fn free(block: *mut c_void) {
     } else {
         call_free(FREE.get(), block);
     }
+}
+
+/// `free` of a guarded library.
+extern "C" fn free_of_guarded(
+    block: *mut c_void,
+    _: usize,
+    _: usize,
+    guarded: *const Guarded,
+) -> *mut c_void {
+    // SAFETY: null, or a domain that a thunk names, which lives for ever.
+    let guarded: Option<&'static Guarded> = unsafe { guarded.as_ref() };
+    match guarded.filter(|guarded| guarded.heap.contains(block.addr())) {
+        Some(guarded) if is_open(Some(guarded), shadow::current_descriptor()) => {
+            registers::opened(None, || guarded.heap.free(block.expose_provenance()));
+        }
+        _ => free(block),
+    }
+    ptr::null_mut()
 }
 
 /// Frees a block that may be of a domain's heap.
