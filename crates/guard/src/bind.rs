@@ -88,7 +88,7 @@ impl Question<'_> {
     fn is_about_us(&self) -> bool {
         match self.to {
             Some(to) => {
-                !self.from.is_some_and(|from| from.index == to.index) && !to.is_ungated(self.name)
+                self.from.is_none_or(|from| from.index != to.index) && !to.is_ungated(self.name)
             }
             None => wrap::find(self.name, self.from.is_some()).is_some(),
         }
