@@ -31,7 +31,7 @@ fn another_library_may_take_its_place() {
     plugs()
         .with(|settings| settings.data = true)
         .run(&["replace"])
-        .all_right(1);
+        .right(1);
 }
 
 fn a_call_of_what_is_gone_ends_as_without_a_guard() {

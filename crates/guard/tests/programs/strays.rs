@@ -10,6 +10,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(Keys, a_callback_strays),
     case!(Nothing, what_is_handed_over_may_be_written),
     case!(Keys, what_is_not_handed_over_may_not),
+    case!(Keys, what_was_reallocated_for_the_caller_is_the_callers),
     case!(Keys, callbacks_on_the_stack_are_closed),
     case!(Keys, entries_past_gates_are_no_strays),
     case!(Nothing, constructors_use_a_guarded_library),
@@ -56,6 +57,15 @@ fn what_is_handed_over_may_be_written() {
 
 fn what_is_not_handed_over_may_not() {
     clerk().run(&["handed"]).strayed(&["entry_handed_over"]);
+}
+
+/// The block was the library's, and is the caller's when a function on the list has made it larger.
+fn what_was_reallocated_for_the_caller_is_the_callers() {
+    keeper().run(&["grown"]).strayed(&["--share item_grown"]);
+    let shared = keeper().with(|settings| {
+        settings.domains[0].share = vec!["item_grown".to_owned()];
+    });
+    shared.run(&["grown"]).code(SURVIVED);
 }
 
 /// The seventh and the ninth argument of a function.

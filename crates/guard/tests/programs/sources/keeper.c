@@ -134,6 +134,10 @@ static int stray_to_freed(void) {
     stray(&freed->more[2]);
     return survived();
 }
+static int stray_to_grown(void) {
+    stray(item_grown(item_new(1), 200));
+    return survived();
+}
 static int frees_twice(void) {
     struct item *freed = item_new(1);
     item_free(freed);
@@ -153,6 +157,7 @@ const struct part parts[] = {
     {"wild", wild},
     {"memory", memory},
     {"freed", stray_to_freed},
+    {"grown", stray_to_grown},
     {"twice", frees_twice},
     {0},
 };
