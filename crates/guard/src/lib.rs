@@ -54,10 +54,10 @@
 //!
 //! # Where a guarded program differs
 //!
-//! * **Functions that the library has put into tables** of its own, and virtual functions of classes that it does not export, have
-//!   no gate: nothing in the file tells such a pointer from other data. Code of the library that faults is let in until the
-//!   thread's next gate ends, and `--stats` counts it. It runs at the price of a fault, and where it faults inside a
-//!   function of another library that has pushed something before, it is taken for a stray.
+//! * **Functions that the library hands out by pointer**, in a structure or a table of its own, have no gate, but for virtual
+//!   tables of C++. Code of the library that faults, or that has called the C or C++ library when that faults, is let in until the
+//!   thread's next gate ends, and `--stats` counts it. It runs at the price of a fault; a fault in any other library is taken
+//!   for a stray, whoever has called it.
 //! * **Coroutines** (`swapcontext(3)` and its like) that are left inside a gate have to be gone on with on the same thread, the
 //!   youngest first: the frames of gates are a stack of the thread's. In between the key stays open, as the
 //!   register is no part of a context. One that comes back out of turn returns into the wrong frame.

@@ -41,6 +41,8 @@ pub struct Settings {
     pub inherit: bool,
     /// Whether a program in which there was nothing to guard ends with [`NOTHING_GUARDED`].
     pub require: bool,
+    /// How many seconds a thread that has strayed waits for its report at most; where it is not given, as the library `pkeys` does.
+    pub report_wait: Option<u64>,
     /// The file for reports, as JSON lines; empty for none.
     pub report: String,
     /// Gates and allocator without keys: nothing is protected. For tests and measurements.

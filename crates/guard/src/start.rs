@@ -9,6 +9,8 @@
     reason = "the environment before the program runs, descriptors by number"
 )]
 
+use core::time::Duration;
+
 use crate::bind;
 use crate::caller;
 use crate::domain;
@@ -98,6 +100,9 @@ pub(crate) fn finish(
     wrap::exec::prepare(find("execve")?, find("execvpe")?, environ);
     wrap::exits::prepare(find("_exit")?, find("__cxa_at_quick_exit")?);
     finish::FLUSH.note(find("fflush")?);
+    if let Some(seconds) = settings.report_wait {
+        report::wait_at_most(Duration::from_secs(seconds));
+    }
     if !settings.report.is_empty() {
         report::append_to(&settings.report).map_err(|error| error.to_string())?;
     }

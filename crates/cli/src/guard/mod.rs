@@ -91,6 +91,9 @@ pub(crate) struct Args {
     /// Append reports to a file, as JSON lines
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// How long a thread that has strayed waits for its report: 3 seconds; the symbols of a large program may take longer
+    #[arg(long, value_name = "SECONDS")]
+    report_wait: Option<u64>,
     /// Print what was done when the program ends
     #[arg(long)]
     stats: bool,
@@ -214,6 +217,7 @@ fn settings(args: &Args) -> Result<Settings, Refusal> {
         stats: args.stats,
         inherit: args.inherit,
         require: args.require,
+        report_wait: args.report_wait,
         report: String::new(),
         is_unprotected: args.without_keys || args.by_mprotect,
         by_mprotect: args.by_mprotect,

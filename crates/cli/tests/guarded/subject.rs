@@ -132,7 +132,7 @@ impl Subject {
         let (line, env) = self.words(from, place);
         let mut command = Command::new(env!("CARGO_BIN_EXE_pkeys"));
         command
-            .args(["guard", "--lib", self.library])
+            .args(["guard", "--report-wait", "60", "--lib", self.library])
             .args(self.options)
             .args(more)
             .arg("--")

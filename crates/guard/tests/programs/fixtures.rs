@@ -42,6 +42,14 @@ const FIXTURES: &[Fixture] = &[
     program("signals", "signals.c -lstore"),
     library("libstock.so", "stock.cc -std=c++17"),
     program("trader", "trader.cc -std=c++17 -lstock"),
+    library(
+        "libstock-packed.so",
+        "stock.cc -std=c++17 -Wl,-z,pack-relative-relocs",
+    ),
+    program(
+        "trader-packed",
+        "trader.cc -std=c++17 -lstock-packed -Wl,-z,pack-relative-relocs",
+    ),
     library("libearly.so", "early.c -lstore"),
     program("late", "late.c -learly -lstore"),
     library("libtwin.so", "store.c"),

@@ -46,6 +46,8 @@ impl Guarded {
             mode: "strict".to_owned(),
             pardon: "instruction".to_owned(),
             is_unprotected: !has_keys(),
+            // An emulator is slow.
+            report_wait: Some(60),
             trial: -1,
             ..Settings::default()
         };
