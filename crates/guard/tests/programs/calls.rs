@@ -69,7 +69,7 @@ fn destructors_run_in_gates() {
 }
 
 fn blocks_in_other_hands() {
-    keeper().run(&["memory"]).all_right(7);
+    keeper().run(&["memory"]).all_right(8);
 }
 
 fn a_block_freed_twice_ends_the_program() {

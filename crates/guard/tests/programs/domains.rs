@@ -10,6 +10,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(Keys, one_library_does_not_write_to_the_other),
     case!(Keys, callbacks_between_domains_open_the_right_one),
     case!(Keys, a_shared_domain_lets_both_write),
+    case!(Keys, what_is_learnt_is_said_by_domain),
 ];
 
 /// How many lines the program prints.
@@ -99,4 +100,22 @@ fn a_shared_domain_lets_both_write() {
     together()
         .run(&["lower"])
         .strayed(&["domain \"libupper.so\"", "allocated in note_new"]);
+}
+
+/// The one whose block it was, not the one that wrote.
+fn what_is_learnt_is_said_by_domain() {
+    let learning = apart().with(|settings| {
+        settings.learn = true;
+        "relaxed".clone_into(&mut settings.mode);
+    });
+    for (part, list) in [
+        ("from-upper", "liblower.so: --share cell_new"),
+        ("from-lower", "libupper.so: --share note_new"),
+    ] {
+        let ended = learning.run(&[part]);
+        ended.code(SURVIVED);
+        let said = ended.err.lines().filter(|line| line.contains("--share"));
+        let said: Vec<&str> = said.filter(|line| !line.contains("advice")).collect();
+        assert_eq!(said, [format!("pkeys guard: {list}")], "{}", ended.all());
+    }
 }

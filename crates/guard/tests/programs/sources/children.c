@@ -24,27 +24,39 @@ static void tell(const char *name, int end) {
     fflush(stdout);
 }
 
+static int nr_arguments;
+static char **all_arguments;
+
+// Has what it was given: arguments in their order, and the environment that was meant.
 static int child(void) {
+    int is_marked = nr_arguments > 2 && strcmp(all_arguments[2], "marked") == 0;
+    for (int i = 3; i < nr_arguments; i++)
+        if (atoi(all_arguments[i]) != i - 1)
+            return 1;
+    if (is_marked != (getenv("CASE_MARK") != NULL))
+        return 1;
     volatile struct item *item = item_new(1);
     item->value = 666;
     return SURVIVED;
 }
 
 // Every function that executes a program, in a child of its own.
-static void executes(int which, char **environment) {
-    char *arguments[] = {(char *)self, "child", "1", "2", "3", "4", "5", "6", NULL};
+static void executes(int which) {
+    char *marked[] = {"CASE_MARK=1", NULL};
+    char *plain[] = {(char *)self, "child", "1", "2", "3", "4", "5", "6", NULL};
+    char *arguments[] = {(char *)self, "child", "marked", "2", "3", "4", "5", "6", NULL};
     switch (which) {
-    case 0: execve(self, arguments, environment); break;
-    case 1: execv(self, arguments); break;
-    case 2: execvp(self, arguments); break;
-    case 3: execvpe(self, arguments, environment); break;
+    case 0: execve(self, arguments, marked); break;
+    case 1: execv(self, plain); break;
+    case 2: execvp(self, plain); break;
+    case 3: execvpe(self, arguments, marked); break;
     case 4: execl(self, self, "child", NULL); break;
     case 5: execl(self, self, "child", "1", "2", "3", "4", "5", "6", NULL); break;
     case 6: execlp(self, self, "child", "1", "2", "3", "4", "5", "6", NULL); break;
-    case 7: execle(self, self, "child", "1", "2", "3", "4", "5", NULL, environment); break;
-    case 8: execle(self, self, "child", NULL, environment); break;
-    case 9: fexecve(open(self, O_RDONLY), arguments, environment); break;
-    case 10: execveat(AT_FDCWD, self, arguments, environment, 0); break;
+    case 7: execle(self, self, "child", "marked", "2", "3", "4", "5", NULL, marked); break;
+    case 8: execle(self, self, "child", "marked", NULL, marked); break;
+    case 9: fexecve(open(self, O_RDONLY), arguments, marked); break;
+    case 10: execveat(AT_FDCWD, self, arguments, marked, 0); break;
     }
 }
 static const char *const names[] = {"execve", "execv",  "execvp",       "execvpe", "execl",   "execl with many",
@@ -52,12 +64,11 @@ static const char *const names[] = {"execve", "execv",  "execvp",       "execvpe
 enum { FUNCTIONS = sizeof names / sizeof *names };
 
 static int forks(void) {
-    char *none[] = {NULL};
     for (int which = 0; which < FUNCTIONS; which++) {
         fflush(stdout);
         pid_t pid = fork();
         if (pid == 0) {
-            executes(which, which % 2 ? environ : none);
+            executes(which);
             _exit(99);
         }
         tell(names[which], ended(pid));
@@ -100,12 +111,7 @@ static int others(void) {
 
 // Executes the child in its own place.
 static int in_place(void) {
-    executes(atoi(getenv("CASE_WHICH")), environ);
-    return 99;
-}
-static int in_place_without(void) {
-    char *none[] = {NULL};
-    executes(atoi(getenv("CASE_WHICH")), none);
+    executes(atoi(getenv("CASE_WHICH")));
     return 99;
 }
 // What cannot be executed: the call comes back, with everything as it was.
@@ -194,12 +200,14 @@ static int at_once(void) {
 
 const struct part parts[] = {
     {"child", child},   {"forks", forks},           {"others", others},
-    {"place", in_place}, {"place-without", in_place_without}, {"nowhere", nowhere},
+    {"place", in_place}, {"nowhere", nowhere},
     {"busy", busy_forks}, {"stray", stray_in_child}, {"quick", quick},
     {"exit", at_once},   {0},
 };
 
 int main(int count, char **arguments) {
     self = realpath("/proc/self/exe", NULL);
+    nr_arguments = count;
+    all_arguments = arguments;
     return run_part(parts, count > 1 ? arguments[1] : NULL);
 }
