@@ -35,6 +35,9 @@ pub(super) const CASES: &[Case] = &[
     case("storm", storm),
 ];
 
+/// How long a handler may take to come, in microseconds.
+const PATIENCE_US: u64 = 1_000_000;
+
 /// What a handler that interrupts an open thread found: bits of the below.
 static FOUND: AtomicU32 = AtomicU32::new(0);
 const RAN: u32 = 1;
@@ -60,10 +63,7 @@ fn look() {
 
 /// Waits until a handler has run.
 fn wait_for_handler() {
-    let end = time::now_us() + 1_000_000;
-    while FOUND.load(SeqCst) == 0 && time::now_us() < end {
-        core::hint::spin_loop();
-    }
+    time::wait_until(PATIENCE_US, || FOUND.load(SeqCst) != 0);
 }
 
 fn handlers_run_closed() -> Outcome {
@@ -132,10 +132,7 @@ fn nmis_nest() -> Outcome {
         let went_through = try_read(TARGET.load(SeqCst)).is_ok();
         if depth < 4 {
             smp::send(per_cpu::id(), Command::Nmi);
-            let end = time::now_us() + 100_000;
-            while DEEPEST.load(SeqCst) == depth && time::now_us() < end {
-                core::hint::spin_loop();
-            }
+            time::wait_until(PATIENCE_US / 10, || DEEPEST.load(SeqCst) != depth);
         }
         if went_through || !is_closed() {
             OPEN_HANDLERS.fetch_add(1, SeqCst);
@@ -149,10 +146,9 @@ fn nmis_nest() -> Outcome {
     let open = page.granted(Rights::ReadWrite, || {
         sched::move_to(1);
         smp::send(0, Command::Nmi);
-        let end = time::now_us() + 1_000_000;
-        while (DEEPEST.load(SeqCst) < 4 || DEPTH.load(SeqCst) != 0) && time::now_us() < end {
-            core::hint::spin_loop();
-        }
+        time::wait_until(PATIENCE_US, || {
+            DEEPEST.load(SeqCst) >= 4 && DEPTH.load(SeqCst) == 0
+        });
         page.open()
     });
     nmi::set_hook(None);

@@ -38,6 +38,9 @@ pub(super) const CASES: &[Case] = &[
     case("threads-give-back-their-memory", threads_give_back),
 ];
 
+/// How long a handler may take to come, in microseconds.
+const PATIENCE_US: u64 = 1_000_000;
+
 /// The CPUs, by number.
 fn cpus() -> core::ops::Range<u32> {
     0..smp::count()
@@ -99,10 +102,7 @@ fn every_cpu_takes_nmis() -> Outcome {
         for _ in 0..5 {
             let before = cpu.nmis.load(SeqCst);
             smp::send(id, Command::Nmi);
-            let end = time::now_us() + 1_000_000;
-            while cpu.nmis.load(SeqCst) == before && time::now_us() < end {
-                core::hint::spin_loop();
-            }
+            time::wait_until(PATIENCE_US, || cpu.nmis.load(SeqCst) != before);
             check_eq!(cpu.nmis.load(SeqCst), before + 1, "NMIs on CPU {id}");
         }
     }
@@ -245,10 +245,7 @@ fn softirqs_run() -> Outcome {
                     Command::Interrupt(crate::trap::interrupt::CALL),
                 );
             });
-            let end = time::now_us() + 1_000_000;
-            while RUNS.load(Relaxed) == before && time::now_us() < end {
-                core::hint::spin_loop();
-            }
+            time::wait_until(PATIENCE_US, || RUNS.load(Relaxed) != before);
             Ok(())
         })?;
     }

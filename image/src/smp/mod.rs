@@ -13,7 +13,6 @@ extern crate alloc;
 
 use alloc::boxed::Box;
 use alloc::vec;
-use core::hint;
 use core::sync::atomic::{
     AtomicPtr, AtomicU64,
     Ordering::{Acquire, Release},
@@ -122,14 +121,7 @@ pub(crate) fn start_others(features: Features, wanted: u32) -> u32 {
 
 /// Waits for CPUs; `false` when the time is over.
 fn arrived(wanted: u32, us: u64) -> bool {
-    let end = time::now_us() + us;
-    while count() < wanted {
-        if time::now_us() > end {
-            return false;
-        }
-        hint::spin_loop();
-    }
-    true
+    time::wait_until(us, || count() >= wanted)
 }
 
 /// Puts into place what the other CPUs start with: their first instructions, and stacks by number. These are addressed

@@ -116,10 +116,19 @@ pub(crate) fn unix_ns() -> u64 {
 
 /// Waits, doing nothing else.
 pub(crate) fn delay_us(us: u64) {
+    wait_until(us, || false);
+}
+
+/// Waits until something holds, doing nothing else; `false` when the time is over.
+pub(crate) fn wait_until(us: u64, holds: impl Fn() -> bool) -> bool {
     let end = now_us() + us;
-    while now_us() < end {
+    while !holds() {
+        if now_us() > end {
+            return false;
+        }
         hint::spin_loop();
     }
+    true
 }
 
 /// Has this CPU's timer interrupt it at this interval; 0 stops it.
