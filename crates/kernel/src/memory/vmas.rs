@@ -415,7 +415,7 @@ mod tests {
             u64::from(random % below)
         };
         let lens = [1, 2, 5, 17, 256, 700, 4096].map(|pages| pages * PAGE_SIZE);
-        for _ in 0..20_000 {
+        for _ in 0..6_000 {
             let start = MMAP_BASE + 64 * PAGE_SIZE - (1 + next(8000)) * PAGE_SIZE;
             let end = start + (1 + next(40)) * PAGE_SIZE;
             let inside = vmas.find(start).map(Vma::range);
