@@ -26,7 +26,8 @@ use crate::start;
 /// `LA_FLG_BINDTO | LA_FLG_BINDFROM`: bindings from and to the object are asked for.
 const BIND_BOTH: c_uint = 3;
 
-/// The version of the interface that this is written for (glibc 2.35). An older loader's is answered with its own.
+/// The version of the interface that this is written for (glibc 2.35). A loader of an older one does not tell of bindings that are
+/// made at once (`-z now`), and its calls would pass the gates by.
 const VERSION: c_uint = 2;
 
 /// What is kept of an object; the loader hands the pointer back.
@@ -79,10 +80,15 @@ pub(crate) fn data() -> Locked<Vec<Data>> {
 /// `unsigned int la_version(unsigned int version);`
 #[unsafe(no_mangle)]
 extern "C" fn la_version(version: c_uint) -> c_uint {
+    if version < VERSION {
+        not_guarded(
+            "this glibc is older than 2.35: its loader does not tell an audit library of every call",
+        );
+    }
     match start::begin() {
         Ok(settings) => {
             let _ = SETTINGS.set(settings);
-            version.min(VERSION)
+            VERSION
         }
         Err(why) => not_guarded(&why),
     }

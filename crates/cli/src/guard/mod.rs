@@ -82,7 +82,7 @@ pub(crate) struct Args {
     /// Put the library's variables (.data and .bss) behind the key too
     #[arg(long)]
     data: bool,
-    /// Put anonymous memory that the library maps behind the key too
+    /// Put memory that the library maps and can write behind the key too, files included
     #[arg(long)]
     mmap: bool,
     /// Run relaxed, and print at the end which functions need --share
