@@ -61,10 +61,15 @@ fn mapped_memory_changes() {
 }
 
 fn a_stray_write_to_mapped_memory_dies() {
-    for part in ["anonymous", "file"] {
-        with_mmap()
-            .run(&[part])
-            .strayed(&["region \"mmap\" + 0x1388"]);
+    for (part, offset) in [
+        ("anonymous", "0x1388"),
+        ("file", "0x1388"),
+        // Behind a hole another region begins; what was moved, by the program here, is one.
+        ("hole", "0x64"),
+        ("moved", "0x100c8"),
+    ] {
+        let place = format!("region \"mmap\" + {offset} ");
+        with_mmap().run(&[part]).strayed(&[&place]);
         let without = with_mmap().with(|settings| settings.mmap = false);
         without.run(&[part]).code(SURVIVED);
     }

@@ -138,6 +138,10 @@ static int stray_to_freed(void) {
     stray(&freed->more[2]);
     return survived();
 }
+static int stray_to_first(void) {
+    stray(store_first());
+    return survived();
+}
 static int stray_to_grown(void) {
     stray(item_grown(item_new(1), 200));
     return survived();
@@ -161,6 +165,7 @@ const struct part parts[] = {
     {"wild", wild},
     {"memory", memory},
     {"freed", stray_to_freed},
+    {"first", stray_to_first},
     {"grown", stray_to_grown},
     {"twice", frees_twice},
     {0},

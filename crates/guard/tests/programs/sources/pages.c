@@ -100,6 +100,22 @@ static int stray_to(const char *how) {
 static int stray_to_file(void) { return stray_to("file"); }
 static int stray_to_anonymous(void) { return stray_to("anonymous"); }
 
+// Where the region has been cut, and where it has been moved.
+static int stray_behind_hole(void) {
+    char *pages = pages_map("anonymous", ALL);
+    pages_unmap(pages + 4 * PAGE, 4 * PAGE);
+    *(volatile char *)(pages + 8 * PAGE + 100) = 1;
+    printf("survived\n");
+    return SURVIVED;
+}
+static int stray_to_moved(void) {
+    char *pages = pages_map("anonymous", ALL);
+    char *moved = mremap(pages, ALL, 2 * ALL, MREMAP_MAYMOVE | MREMAP_FIXED, pages_map("reserve", 2 * ALL));
+    *(volatile char *)(moved + ALL + 200) = 1;
+    printf("survived\n");
+    return SURVIVED;
+}
+
 // A lock that processes share: whoever dies with it leaves it to the next, inside a gate or outside.
 static int lock(void) {
     char path[] = "/tmp/pkeys-lock-XXXXXX";
@@ -131,7 +147,7 @@ static int lock(void) {
 }
 
 const struct part parts[] = {
-    {"kinds", kinds}, {"changes", changes}, {"file", stray_to_file}, {"anonymous", stray_to_anonymous}, {"lock", lock}, {0},
+    {"kinds", kinds}, {"changes", changes}, {"file", stray_to_file}, {"anonymous", stray_to_anonymous}, {"hole", stray_behind_hole}, {"moved", stray_to_moved}, {"lock", lock}, {0},
 };
 
 int main(int count, char **arguments) { return run_part(parts, count > 1 ? arguments[1] : NULL); }

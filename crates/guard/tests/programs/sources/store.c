@@ -42,6 +42,7 @@ long store_count(void) {
     return ++counter;
 }
 long store_began(void) { return first->value; }
+struct item *store_first(void) { return first; }
 
 long item_visit(struct item *item, visitor visit, long argument) {
     item->value++;

@@ -23,6 +23,8 @@ extern char store_zeroed[3 * 4096];
 long *store_counter(void);
 long store_count(void);
 long store_began(void);
+// What its constructor has made.
+struct item *store_first(void);
 
 // Calls the visitor with item and argument; changes the item before and after.
 long item_visit(struct item *item, visitor visit, long argument);
