@@ -15,6 +15,7 @@ use crate::bind::{self, Question};
 use crate::caller;
 use crate::domain::{self, Guarded};
 use crate::elf::{Dynamic, LinkMap, Segments, Symbol};
+use crate::gate::registers;
 use crate::map::PAGE_BYTES;
 use crate::names;
 use crate::quiet::{self, Locked};
@@ -293,6 +294,8 @@ unsafe extern "C" fn la_symbind64(
 #[unsafe(no_mangle)]
 extern "C" fn la_preinit(_cookie: *mut usize) {
     come_up();
+    // Another thread may have passed the first gate: this one's register is as the kernel starts it then.
+    registers::close_all();
     adopt_data(None);
 }
 
