@@ -25,7 +25,7 @@
 //! | `si_code`, `si_pkey`, `error_code` | what the kernel and the CPU said |
 //! | `mode`, `pardoned` | the domain's mode, and whether the access was let through |
 //!
-//! and a `report` line repeats what is needed to read it alone, and adds
+//! and a `report` line repeats what is needed to read it alone, the block included, and adds
 //!
 //! | field | what |
 //! |---|---|
