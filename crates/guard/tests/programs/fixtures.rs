@@ -37,6 +37,8 @@ const FIXTURES: &[Fixture] = &[
         "keeper.c -fno-pie -no-pie -Wl,-z,lazy -lstore",
     ),
     program("pages", "pages.c -lstore"),
+    library("libbells.so", "bells.c"),
+    program("ringer", "ringer.c -lbells"),
     program("children", "children.c -lstore"),
     program("threads", "threads.c -lstore"),
     program("signals", "signals.c -lstore"),

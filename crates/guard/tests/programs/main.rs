@@ -18,6 +18,7 @@ mod calls;
 mod children;
 mod domains;
 mod fixtures;
+mod interrupted;
 mod memory;
 mod modes;
 mod objects;
@@ -77,7 +78,8 @@ fn main() -> ExitCode {
         eprintln!("without keys, nothing is protected here: {missing}");
     }
     let is_forced = std::env::var_os("PKEYS_TEST_FORCE").is_some_and(|value| value == "1");
-    let all: [&'static [Case]; 11] = [
+    let all: [&'static [Case]; 12] = [
+        interrupted::CASES,
         threads::CASES,
         signals::CASES,
         memory::CASES,
