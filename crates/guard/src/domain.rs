@@ -159,7 +159,7 @@ fn protect_shadow_stacks() -> Result<Pkey, String> {
     )?;
     let pkey = shadows.pkey().ok_or("no key for the shadow stacks")?;
     registers::add(pkey);
-    registers::SHADOW_CLOSED.store(registers::mask(pkey), Relaxed);
+    registers::SHADOW.store(registers::mask(pkey), Relaxed);
     let _ = SHADOWS.set(shadows);
     Ok(pkey)
 }

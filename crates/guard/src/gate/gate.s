@@ -215,7 +215,7 @@ pkeys_guard_gate:
     # A pardon has left a key open until the next gate ends: what the frame brings back is closed. Not so in a gate within a
     # gate, whose caller may be a guarded library that needs its key: there the shadow stack is open.
 3:  mov qword ptr fs:[r10+8], 0
-    test eax, dword ptr [rip + {shadow_closed}]
+    test eax, dword ptr [rip + {shadow}]
     jz 2b
     or eax, dword ptr [rip + {closed}]
     jmp 2b
@@ -260,7 +260,7 @@ pkeys_guard_reverse:
     push rdx
     xor ecx, ecx
     rdpkru
-    test eax, dword ptr [rip + {shadow_closed}]
+    test eax, dword ptr [rip + {shadow}]
     jnz 5f
     FIND_FRAME
     # On the stack: rbx, rdx, rcx, rax, the return address; behind it the callee's arguments.

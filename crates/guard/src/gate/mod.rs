@@ -33,7 +33,7 @@ global_asm!(
     personality = sym personality,
     own = sym registers::OWN,
     closed = sym registers::CLOSED,
-    shadow_closed = sym registers::SHADOW_CLOSED,
+    shadow = sym registers::SHADOW,
     open_by_mprotect = sym mprotect::open,
     close_by_mprotect = sym mprotect::close,
 );

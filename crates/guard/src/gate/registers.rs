@@ -16,8 +16,9 @@ pub(crate) static OWN: AtomicU32 = AtomicU32::new(0);
 /// The guard's bits with every guarded key closed.
 pub(crate) static CLOSED: AtomicU32 = AtomicU32::new(0);
 
-/// The bits of the shadow stacks' key alone: closed where one of them is set. A signal handler starts with the lower.
-pub(crate) static SHADOW_CLOSED: AtomicU32 = AtomicU32::new(0);
+/// Both bits of the shadow stacks' key: outside gates at least one is set. Which one depends on who has closed it, as a signal handler
+/// starts with access-disable.
+pub(crate) static SHADOW: AtomicU32 = AtomicU32::new(0);
 
 /// Whether there are keys at all.
 static HAS_KEYS: AtomicBool = AtomicBool::new(false);

@@ -5,7 +5,10 @@ use crate::{Case, case};
 
 pub(crate) const CASES: &[Case] = &[
     case!(Nothing, a_handler_in_a_gate_allocates_past_every_gate),
-    case!(Keys, a_key_that_was_left_open_is_closed_by_the_outermost_gate),
+    case!(
+        Keys,
+        a_key_that_was_left_open_is_closed_by_the_outermost_gate
+    ),
     case!(Nothing, a_gate_can_be_left_at_each_instruction),
 ];
 
