@@ -37,6 +37,7 @@ impl Program {
     /// Runs it to its end, which has to be a good one.
     pub(super) fn run(&self) -> Run {
         let (program, arguments) = self.0.split_first().expect("a program");
+        #[expect(clippy::zombie_processes, reason = "wait4(2) below waits for it")]
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
