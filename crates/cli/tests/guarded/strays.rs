@@ -48,13 +48,17 @@ fn dies(subject: &Subject, place: &str) -> Result<(), Failed> {
         "the program went on",
         &record,
     )?;
+    let (what, advice) = match subject.allocated_in {
+        Some(function) => (format!("allocated in {function}\n"), "run with --share "),
+        None => ("region \"mmap\"".to_owned(), ""),
+    };
     for part in [
         &format!("stray write to domain {:?}", subject.library),
-        &format!("allocated in {}\n", subject.allocated_in),
+        &what,
         "by stray_instruction",
         "stray.h:",
         &format!("with key {key},"),
-        "run with --share ",
+        advice,
     ] {
         ensure(
             record.err.contains(part),

@@ -18,19 +18,19 @@ pub(crate) struct Subject {
     line: &'static str,
     /// Variables, with the same words in them.
     env: &'static [(&'static str, &'static str)],
-    /// The call that allocates what the stray write hits.
-    pub(crate) allocated_in: &'static str,
+    /// The call that allocates what the stray write hits; `None` for what the library has mapped.
+    pub(crate) allocated_in: Option<&'static str>,
 }
 
 /// All of them.
-pub(crate) const ALL: [Subject; 6] = [
+pub(crate) const ALL: [Subject; 7] = [
     Subject {
         name: "python_with_sqlite3",
         library: "libsqlite3.so.0",
         options: &["--profile", "sqlite"],
         line: "python3 {programs}/app.py {place}",
         env: VANDAL,
-        allocated_in: "sqlite3_open_v2",
+        allocated_in: Some("sqlite3_open_v2"),
     },
     Subject {
         name: "sqlite3_shell",
@@ -38,7 +38,7 @@ pub(crate) const ALL: [Subject; 6] = [
         options: &["--profile", "sqlite"],
         line: "sqlite3 -batch -init {programs}/work.sql {place} VACUUM",
         env: VANDAL,
-        allocated_in: "sqlite3_open_v2",
+        allocated_in: Some("sqlite3_open_v2"),
     },
     Subject {
         name: "threads_on_sqlite",
@@ -46,7 +46,7 @@ pub(crate) const ALL: [Subject; 6] = [
         options: &[],
         line: "{programs}/orders {from} {place}",
         env: &[],
-        allocated_in: "sqlite3_open",
+        allocated_in: Some("sqlite3_open"),
     },
     Subject {
         name: "libxml2",
@@ -54,7 +54,7 @@ pub(crate) const ALL: [Subject; 6] = [
         options: &[],
         line: "{programs}/shelves {from}",
         env: &[],
-        allocated_in: "xmlReadMemory",
+        allocated_in: Some("xmlReadMemory"),
     },
     Subject {
         name: "lmdb",
@@ -62,7 +62,15 @@ pub(crate) const ALL: [Subject; 6] = [
         options: &[],
         line: "{programs}/boxes {from} {place}",
         env: &[],
-        allocated_in: "mdb_env_create",
+        allocated_in: Some("mdb_env_create"),
+    },
+    Subject {
+        name: "lmdb_in_its_file",
+        library: "liblmdb.so.0",
+        options: &["--mmap"],
+        line: "{programs}/boxes nowhere {place} writemap {from}",
+        env: &[],
+        allocated_in: None,
     },
     Subject {
         name: "leveldb",
@@ -70,7 +78,7 @@ pub(crate) const ALL: [Subject; 6] = [
         options: &[],
         line: "{programs}/counter {from} {place}",
         env: &[],
-        allocated_in: "leveldb::DB::Open",
+        allocated_in: Some("leveldb::DB::Open"),
     },
 ];
 
