@@ -149,6 +149,9 @@ fn mistakes_in_the_arguments_are_usage() {
         2,
         "named twice",
     );
+    let many: Vec<String> = (0..15).map(|n| format!("--lib=lib{n}.so")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    refused(&guarded(&many), 2, "15 libraries with a key each");
     refused(
         &guarded(&["--lib", "a.so", "--callbacks", "f"]),
         2,

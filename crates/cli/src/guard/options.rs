@@ -14,6 +14,9 @@ const NEVER: [&str; 5] = [
     "libdl.so",
 ];
 
+/// Of 15 keys one is for the guard's own memory.
+const MAX_DOMAINS: usize = 14;
+
 /// The last argument that can be a callback.
 const MAX_ARGUMENT: u8 = 39;
 
@@ -91,6 +94,13 @@ pub(super) fn domains(args: &Args) -> Result<Vec<Domain>, Refusal> {
         return Err(Refusal::Usage(
             "no library: give --lib or --profile".to_owned(),
         ));
+    }
+    if domains.len() > MAX_DOMAINS {
+        let text = format!(
+            "{} libraries with a key each, and there are keys for {MAX_DOMAINS}: let some share one (--lib a,b)",
+            domains.len()
+        );
+        return Err(Refusal::Usage(text));
     }
     let callbacks: Vec<(String, Vec<u8>)> = args
         .callbacks

@@ -48,7 +48,7 @@ fn read(name: &str, text: &str) -> Result<Profile, Refusal> {
     let profile: Profile = toml::from_str(text).map_err(|error| {
         let line = error
             .span()
-            .map_or(0, |span| text[..span.start].lines().count().max(1));
+            .map_or(0, |span| text[..span.start].matches('\n').count() + 1);
         Refusal::Usage(format!("profile {name}, line {line}: {}", error.message()))
     })?;
     if profile.library.is_empty() {
@@ -71,14 +71,17 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_by_its_line() {
-        for text in [
-            "library = []",
-            "library = [\"a\"]\nshar = []",
-            "library = [\"a\"]\nshare = [1]",
-            "x",
+        for (text, told) in [
+            ("library = []", "profile p names no library"),
+            (
+                "library = [\"a\"]\nshar = []",
+                "profile p, line 2: unknown field `shar`",
+            ),
+            ("library = [\"a\"]\n\nshare = [1]", "profile p, line 3: "),
+            ("x", "profile p, line 1: "),
         ] {
             let refusal = format!("{:?}", read("p", text).unwrap_err());
-            assert!(refusal.contains("profile p"), "{refusal}");
+            assert!(refusal.contains(told), "{refusal}");
         }
     }
 }
