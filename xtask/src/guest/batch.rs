@@ -1,15 +1,17 @@
 //! Test programs in one boot: each reports as a test program does, and the guest must account for all of them.
 
-use super::Options;
 use super::console::{Console, Expected};
 use super::initrd::Initrd;
 use super::machine::Machine;
+use super::{Options, build};
 use crate::test::Report;
 use crate::test::screen::Screen;
 use crate::workspace::Workspace;
 use anyhow::Result;
 use core::ops::ControlFlow;
 use core::time::Duration;
+use guest_init::jobs::Job;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{env, fs};
 
@@ -19,19 +21,52 @@ pub(super) const PROGRAM_LIMIT: Duration = Duration::from_mins(10);
 /// Variables that are handed on into the guest: the tests' own.
 const HANDED_ON: &str = "PKEYS_TEST_";
 
-/// What a batch needs beside its programs.
+/// Everything that a batch needs but its programs.
 pub(super) struct Batch<'a> {
-    pub(super) workspace: &'a Workspace,
-    pub(super) options: &'a Options,
-    pub(super) screen: &'a Screen,
-    pub(super) machine: &'a Machine,
-    /// What its initrd is called in the guest's folder, and, with another ending, what it printed.
-    pub(super) name: &'static str,
+    workspace: &'a Workspace,
+    options: &'a Options,
+    screen: &'a Screen,
+    name: &'static str,
+    machine: Machine,
+    init: PathBuf,
 }
 
-impl Batch<'_> {
-    /// Boots the guest and counts what its programs report.
-    pub(super) fn run(&self, initrd: &Initrd<'_>) -> Result<Report> {
+impl<'a> Batch<'a> {
+    /// Finds or gets a machine and a first process. `name` is what the initrd is called in the guest's folder, and, with another ending,
+    /// what the guest has printed.
+    pub(super) fn prepare(
+        workspace: &'a Workspace,
+        options: &'a Options,
+        screen: &'a Screen,
+        name: &'static str,
+    ) -> Result<Self> {
+        screen.doing("looking for QEMU and a kernel");
+        let note = |text: &str| screen.note(&format!("guest: {text}"));
+        Ok(Self {
+            workspace,
+            options,
+            screen,
+            name,
+            machine: options.machine(workspace, &note)?,
+            init: build::init(workspace, &|what| screen.doing(what))?,
+        })
+    }
+
+    /// Boots the guest, with an archive in front where there is one, and counts what the jobs report. Programs are given by
+    /// where they are in the guest, and here.
+    pub(super) fn run(
+        &self,
+        base: Option<&Path>,
+        programs: Vec<(String, PathBuf)>,
+        jobs: &[Job],
+    ) -> Result<Report> {
+        let initrd = Initrd {
+            base,
+            init: &self.init,
+            programs,
+            stdin: None,
+            jobs,
+        };
         let folder = self.workspace.guest_dir();
         let path = folder.join(self.name).with_extension("cpio");
         let len_bytes = initrd.write(&path)?;
@@ -47,7 +82,7 @@ impl Batch<'_> {
         fs::write(folder.join(self.name).with_extension("txt"), &output)?;
         let kernel = console.kernel().unwrap_or("?").to_owned();
         let expected = Expected {
-            programs: initrd.jobs.len(),
+            programs: jobs.len(),
             keys: self.options.expects_keys(),
         };
         let (counts, why) = console.finish(end, expected);

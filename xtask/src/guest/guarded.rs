@@ -6,9 +6,8 @@
 
 use super::Options;
 use super::batch::{Batch, PROGRAM_LIMIT, arguments, variables};
-use super::build::{self, Profile};
+use super::build::Profile;
 use super::contents::Contents;
-use super::initrd::Initrd;
 use super::program::PATH;
 use super::root::Root;
 use crate::test::Report;
@@ -83,11 +82,10 @@ pub(crate) fn tier(
 ) -> Result<Report> {
     let doing = |what: &str| screen.doing(what);
     let note = |text: &str| screen.note(&format!("guarded: {text}"));
-    doing("looking for QEMU, a kernel and packages");
-    let machine = options.machine(workspace, &note)?;
+    let batch = Batch::prepare(workspace, options, screen, "guarded")?;
+    doing("looking for packages");
     let mut contents = Contents::of_packages(workspace, &PACKAGES.map(str::to_owned), &note)?;
     let headers = Root::find_or_make(&workspace.guest_dir(), &HEADERS.map(str::to_owned), &note)?;
-    let init = build::init(workspace, &doing)?;
     let mut tests = Vec::new();
     for profile in Profile::ALL {
         let artifacts = build_tests(workspace, profile, &doing)?;
@@ -108,21 +106,7 @@ pub(crate) fn tier(
         .map(|test| test.job(options, filter))
         .collect::<Result<_>>()?;
     let base = contents.archive();
-    let initrd = Initrd {
-        base: base.as_deref(),
-        init: &init,
-        programs: contents.files()?,
-        stdin: None,
-        jobs: &jobs,
-    };
-    let batch = Batch {
-        workspace,
-        options,
-        screen,
-        machine: &machine,
-        name: "guarded",
-    };
-    batch.run(&initrd)
+    batch.run(base.as_deref(), contents.files()?, &jobs)
 }
 
 /// Builds the tests, as the tiers `debug` and `release` do.

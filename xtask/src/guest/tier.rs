@@ -3,7 +3,6 @@
 use super::Options;
 use super::batch::{Batch, PROGRAM_LIMIT, arguments, variables};
 use super::build::{self, Built, Profile};
-use super::initrd::Initrd;
 use crate::test::Report;
 use crate::test::screen::Screen;
 use crate::workspace::Workspace;
@@ -19,9 +18,7 @@ pub(crate) fn tier(
     screen: &Screen,
 ) -> Result<Report> {
     let doing = |what: &str| screen.doing(what);
-    doing("looking for QEMU and a kernel");
-    let machine = options.machine(workspace, &|text| screen.note(&format!("guest: {text}")))?;
-    let init = build::init(workspace, &doing)?;
+    let batch = Batch::prepare(workspace, options, screen, "tests")?;
     let mut built = Built::default();
     for profile in Profile::ALL {
         built.add(build::tests(workspace, profile, &doing)?);
@@ -39,21 +36,7 @@ pub(crate) fn tier(
             has_input: false,
         })
         .collect();
-    let initrd = Initrd {
-        base: None,
-        init: &init,
-        programs: programs(&built),
-        stdin: None,
-        jobs: &jobs,
-    };
-    let batch = Batch {
-        workspace,
-        options,
-        screen,
-        machine: &machine,
-        name: "tests",
-    };
-    batch.run(&initrd)
+    batch.run(None, programs(&built), &jobs)
 }
 
 /// Where everything is in the guest, and here.
