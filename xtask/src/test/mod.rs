@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let keys = keys::probe();
     let tiers = plan::tiers(args, keys.is_ok());
     if let Err(missing) = &keys
-        && tiers.iter().any(|tier| tier.has_named_tests())
+        && tiers.iter().any(|tier| tier.runs_here())
     {
         let guest = if tiers.contains(&Tier::Guest) {
             "the process tier runs in a Linux guest under QEMU"

@@ -107,6 +107,11 @@ impl Tier {
         )
     }
 
+    /// Whether its tests run on this machine, where keys may be missing, or in the guest in place of it.
+    pub(super) fn runs_here(self) -> bool {
+        self.has_named_tests() && self != Self::Guarded
+    }
+
     /// Whether it compares with Linux, wherever there is one with keys.
     pub(super) fn has_linux_side(self) -> bool {
         matches!(self, Self::Conform | Self::Differential)
