@@ -35,6 +35,7 @@ impl Program {
     }
 
     /// Runs it to its end, which has to be a good one.
+    #[expect(clippy::zombie_processes, reason = "wait4(2) waits for it")]
     pub(super) fn run(&self) -> Run {
         let (program, arguments) = self.0.split_first().expect("a program");
         #[expect(clippy::zombie_processes, reason = "wait4(2) below waits for it")]

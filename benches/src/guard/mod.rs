@@ -93,7 +93,7 @@ pub(crate) const BENCHES: [Bench; 6] = [
         vec![Figure::at_most("guard-start", what, 5.0, more, times)]
     }),
     with_keys(&["guard-gate"], |effort| {
-        let (ratio, cycles) = gate::measure(&found(), effort);
+        let (ratio, cycles) = gate::measure(&programs(), effort);
         let what = "one gated call of a function that returns a constant, against two bare RDPKRU and WRPKRU";
         vec![Figure::at_most("guard-gate", what, 1.5, ratio, cycles)]
     }),
@@ -109,7 +109,7 @@ fn missing() -> Option<String> {
     Found::look().err()
 }
 
-fn found() -> Found {
+fn programs() -> Found {
     Found::look().expect("looked for before")
 }
 
@@ -150,7 +150,7 @@ fn start(effort: Effort) -> (Spread, (Spread, Spread)) {
 
 /// Microseconds of CPU time of a script, plain and guarded, in turn. The first round warms up and is not counted.
 fn rounds_of(rounds: usize, script: &[&str], options: &[&str]) -> Rounds {
-    let found = found();
+    let found = programs();
     let plain = found.python(script);
     let guarded = plain.guarded(&found.pkeys, options);
     let mut times = vec![Vec::new(), Vec::new()];

@@ -273,6 +273,12 @@ unsafe extern "C" fn la_symbind64(
     if !from.is_base || !to.is_base {
         return symbol.value;
     }
+    // A library that exports what it uses itself asks a thousand times.
+    if let (Some(from), Some(to)) = (from.guarded, to.guarded)
+        && from.index == to.index
+    {
+        return symbol.value;
+    }
     // SAFETY: the loader's string (1).
     let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() else {
         return symbol.value;
