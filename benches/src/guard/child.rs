@@ -38,7 +38,6 @@ impl Program {
     #[expect(clippy::zombie_processes, reason = "wait4(2) waits for it")]
     pub(super) fn run(&self) -> Run {
         let (program, arguments) = self.0.split_first().expect("a program");
-        #[expect(clippy::zombie_processes, reason = "wait4(2) below waits for it")]
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
