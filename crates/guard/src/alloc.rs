@@ -3,7 +3,8 @@
 //! The allocator of this library's C library will not do, as its namespace hears nothing of what the program does with threads and
 //! processes. The program forks by another C library: were a second thread in the middle of an allocation, the child would wait
 //! for ever. And a thread's end is told to another C library: what `malloc(3)` sets aside for each thread would stay. Here
-//! nothing belongs to a thread, and a fork takes the lock. It spins, as it is held shortly and seldom wanted by two.
+//! nothing belongs to a thread, and a fork takes the lock. It spins, as it is held shortly and seldom wanted by two. A handler
+//! that interrupted its holder would spin for ever: code of the program's threads allocates with signals blocked ([`quiet`](crate::quiet)).
 #![allow(unsafe_code, reason = "an allocator")]
 
 use core::alloc::{GlobalAlloc, Layout};

@@ -1,7 +1,7 @@
-//! Locks that are taken with all signals blocked.
+//! What is done with all signals blocked, locks above all.
 //!
 //! The loader calls in at a function's first call, and a program may map memory, in a signal handler too. A handler that interrupted
-//! the lock's holder would wait for ever.
+//! the lock's holder would wait for ever. The allocator's lock is held under one of these, or where no handler can be.
 #![allow(unsafe_code, reason = "signal masks")]
 
 use core::mem::MaybeUninit;
@@ -24,6 +24,14 @@ pub(crate) fn lock<T>(mutex: &'static Mutex<T>) -> Locked<T> {
         lock: Some(lock),
         mask,
     }
+}
+
+/// Runs `body` with all signals blocked: for what allocates where a handler could come in that passes a gate for the first time.
+pub(crate) fn without_signals<R>(body: impl FnOnce() -> R) -> R {
+    let mask = block_signals();
+    let result = body();
+    restore_signals(&mask);
+    result
 }
 
 impl<T> Deref for Locked<T> {
@@ -49,15 +57,13 @@ impl<T> DerefMut for Locked<T> {
 impl<T> Drop for Locked<T> {
     fn drop(&mut self) {
         drop(self.lock.take());
-        // SAFETY: a mask that the kernel gave.
-        unsafe {
-            libc::pthread_sigmask(
-                libc::SIG_SETMASK,
-                &raw const self.mask,
-                core::ptr::null_mut(),
-            )
-        };
+        restore_signals(&self.mask);
     }
+}
+
+fn restore_signals(mask: &libc::sigset_t) {
+    // SAFETY: a mask that the kernel gave.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, core::ptr::null_mut()) };
 }
 
 fn block_signals() -> libc::sigset_t {

@@ -35,7 +35,7 @@ pkeys_guard_thread_variables:
     .cfi_endproc
     .size pkeys_guard_thread_variables, . - pkeys_guard_thread_variables
 
-# ---- Saves and restores all registers that may hold an argument, around a call of Rust code. rsp must be anything; rbx is
+# ---- Saves and restores all general registers that may hold an argument, around a call of Rust code; vectors.s keeps the others. rsp must be anything; rbx is
 # kept by the callee. The caller has pushed nothing that is looked for through rsp in between.
     .macro SAVE_ARGUMENTS
     push rax
@@ -49,26 +49,9 @@ pkeys_guard_thread_variables:
     push r11
     push rbp
     mov rbp, rsp
-    sub rsp, 128
     and rsp, -16
-    movups [rsp], xmm0
-    movups [rsp+16], xmm1
-    movups [rsp+32], xmm2
-    movups [rsp+48], xmm3
-    movups [rsp+64], xmm4
-    movups [rsp+80], xmm5
-    movups [rsp+96], xmm6
-    movups [rsp+112], xmm7
     .endm
     .macro RESTORE_ARGUMENTS
-    movups xmm0, [rsp]
-    movups xmm1, [rsp+16]
-    movups xmm2, [rsp+32]
-    movups xmm3, [rsp+48]
-    movups xmm4, [rsp+64]
-    movups xmm5, [rsp+80]
-    movups xmm6, [rsp+96]
-    movups xmm7, [rsp+112]
     mov rsp, rbp
     pop rbp
     pop r11
@@ -82,9 +65,7 @@ pkeys_guard_thread_variables:
     pop rax
     .endm
 
-# ---- The first gate of a thread: makes its shadow stack and gives its first frame in rbx. The vector registers' upper
-# halves hold arguments too where they are 256 or 512 bits wide; the Rust code that is called here is compiled for the
-# baseline without AVX and leaves them alone (it executes no VZEROUPPER), as do the system calls.
+# ---- The first gate of a thread: makes its shadow stack and gives its first frame in rbx.
     .p2align 4
     .type pkeys_guard_first,@function
 pkeys_guard_first:
@@ -367,25 +348,8 @@ pkeys_guard_callbacks:
     lea rdx, [rsp+72]
     push rbp
     mov rbp, rsp
-    sub rsp, 128
     and rsp, -16
-    movups [rsp], xmm0
-    movups [rsp+16], xmm1
-    movups [rsp+32], xmm2
-    movups [rsp+48], xmm3
-    movups [rsp+64], xmm4
-    movups [rsp+80], xmm5
-    movups [rsp+96], xmm6
-    movups [rsp+112], xmm7
     call {wrap_callbacks}
-    movups xmm0, [rsp]
-    movups xmm1, [rsp+16]
-    movups xmm2, [rsp+32]
-    movups xmm3, [rsp+48]
-    movups xmm4, [rsp+64]
-    movups xmm5, [rsp+80]
-    movups xmm6, [rsp+96]
-    movups xmm7, [rsp+112]
     mov rsp, rbp
     pop rbp
     pop rdi

@@ -11,6 +11,7 @@ use core::ffi::{c_int, c_void};
 
 use crate::callbacks;
 use crate::gate::registers;
+use crate::quiet::without_signals;
 use crate::real::Slot;
 use crate::wrap::Wrapper;
 
@@ -71,11 +72,11 @@ fn with_job(start: usize, argument: *mut c_void, make: impl FnOnce(*mut c_void) 
     let start = callbacks::leave(start, "a thread of the library's");
     // SAFETY: the caller's start routine, or a gate in front of it.
     let start = unsafe { core::mem::transmute::<usize, Start>(start) };
-    let job = Box::into_raw(Box::new(Job { start, argument }));
+    let job = without_signals(|| Box::into_raw(Box::new(Job { start, argument })));
     let result = make(job.cast());
     if result != 0 {
         // SAFETY: no thread was made that would take it.
-        drop(unsafe { Box::from_raw(job) });
+        without_signals(|| drop(unsafe { Box::from_raw(job) }));
     }
     result
 }
@@ -84,7 +85,7 @@ fn with_job(start: usize, argument: *mut c_void, make: impl FnOnce(*mut c_void) 
 unsafe extern "C-unwind" fn begin(job: *mut c_void) -> *mut c_void {
     registers::close_all();
     // SAFETY: the job that was made for this thread alone.
-    let Job { start, argument } = *unsafe { Box::from_raw(job.cast::<Job>()) };
+    let Job { start, argument } = without_signals(|| *unsafe { Box::from_raw(job.cast::<Job>()) });
     // SAFETY: as the creator asked.
     unsafe { start(argument) }
 }
