@@ -193,3 +193,12 @@ fn scripts_and_what_they_execute_stay_guarded() {
         "the script's program was left alone: {said}"
     );
 }
+
+#[test]
+fn children_have_no_descriptor_more_than_without() {
+    let list = "echo $(ls /proc/self/fd)";
+    let plain = Command::new("sh").args(["-c", list]).output().unwrap();
+    let guarded = run(&["--", "sh", "-c", list]);
+    assert_eq!(guarded.status.code(), Some(0));
+    assert_eq!(guarded.stdout, plain.stdout);
+}

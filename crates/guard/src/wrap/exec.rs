@@ -13,7 +13,8 @@
 
 use core::arch::global_asm;
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::ffi::CString;
 
 use crate::finish;
@@ -39,6 +40,13 @@ static ENVIRON: Slot = Slot::new();
 
 /// What is handed on, `NAME=VALUE` each.
 static VARIABLES: std::sync::OnceLock<Vec<CString>> = std::sync::OnceLock::new();
+
+/// The descriptor by which the loader has found this library; -1 where that was otherwise. It is closed in what children execute,
+/// and kept open where the loader has to find the library again.
+static LIBRARY: AtomicI32 = AtomicI32::new(-1);
+
+/// The number of the file behind it. The program may close the descriptor, and put something of its own there.
+static LIBRARY_FILE: AtomicU64 = AtomicU64::new(0);
 
 /// Whether children are guarded too, whatever environment they are given.
 static INHERIT: AtomicBool = AtomicBool::new(false);
@@ -71,7 +79,32 @@ pub(crate) fn keep(settings: &str, audit: &str, inherit: bool) {
         .filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok())
         .collect();
     let _ = VARIABLES.set(variables);
+    let descriptor = audit.rsplit_once("/fd/").map(|(_, number)| number.parse());
+    if let Some(Ok(descriptor)) = descriptor {
+        LIBRARY.store(descriptor, Relaxed);
+        LIBRARY_FILE.store(file_number(descriptor).unwrap_or(0), Relaxed);
+        close_on_exec(true);
+    }
     INHERIT.store(inherit, Relaxed);
+}
+
+/// Has the library's descriptor closed by what is executed, or not.
+fn close_on_exec(is_closed: bool) {
+    let descriptor = LIBRARY.load(Relaxed);
+    let flags = if is_closed { libc::FD_CLOEXEC } else { 0 };
+    if file_number(descriptor) == Some(LIBRARY_FILE.load(Relaxed)) {
+        // SAFETY: takes numbers.
+        unsafe { libc::fcntl(descriptor, libc::F_SETFD, flags) };
+    }
+}
+
+/// The number of the file behind a descriptor.
+fn file_number(descriptor: c_int) -> Option<u64> {
+    let mut status = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: the buffer is a local variable.
+    let result = unsafe { libc::fstat(descriptor, status.as_mut_ptr()) };
+    // SAFETY: zeroed memory is a value, too.
+    (result == 0).then(|| unsafe { status.assume_init() }.st_ino)
 }
 
 /// The wrapper of that name.
@@ -230,7 +263,12 @@ fn handed_on(environment: Strings, call: impl FnOnce(Strings) -> c_int) -> c_int
     // A child of `vfork(2)` has its parent's memory: what it would map is not mapped where it need not be.
     let is_child = !finish::is_guarded_process();
     let has_variables = || count(environment) == kept(environment).count() + 2;
-    if !is_child || INHERIT.load(Relaxed) && !has_variables() {
+    if !is_child {
+        close_on_exec(false);
+        let result = with_variables(environment, call);
+        close_on_exec(true);
+        result
+    } else if INHERIT.load(Relaxed) && !has_variables() {
         with_variables(environment, call)
     } else {
         call(environment)
