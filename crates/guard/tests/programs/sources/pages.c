@@ -118,9 +118,10 @@ static int stray_to_moved(void) {
 
 // A lock that processes share: whoever dies with it leaves it to the next, inside a gate or outside.
 static int lock(void) {
-    char path[] = "/tmp/pkeys-lock-XXXXXX";
+    char path[] = "/tmp/pkeys-lock-XXXXXX", other[sizeof path + 2];
     close(mkstemp(path));
     unlink(path);
+    snprintf(other, sizeof other, "%s-2", path);
     struct lock *lock = lock_open(path);
     check("taken", lock_take(lock) == 0);
     lock_release(lock);
@@ -128,7 +129,7 @@ static int lock(void) {
     pid_t child = fork();
     if (child == 0) {
         struct lock *own = lock_open(path);
-        struct lock *second = lock_open("/tmp/pkeys-lock-second");
+        struct lock *second = lock_open(other);
         lock_take(own);
         // Links between the two are written here.
         lock_take(second);
@@ -142,7 +143,7 @@ static int lock(void) {
     lock_release(lock);
     check("taken again", lock_take(lock) == 0);
     unlink(path);
-    unlink("/tmp/pkeys-lock-second");
+    unlink(other);
     return 0;
 }
 
