@@ -8,6 +8,7 @@ use super::Options;
 use super::batch::{Batch, PROGRAM_LIMIT, arguments, variables};
 use super::build::Profile;
 use super::contents::Contents;
+use super::packages::remake;
 use super::program::PATH;
 use super::root::Root;
 use crate::test::Report;
@@ -17,7 +18,6 @@ use crate::{artifacts, capture};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{Artifact, TargetKind};
 use guest_init::jobs::Job;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,21 +40,24 @@ const HEADERS: [&str; 4] = [
     "libxml2-dev",
 ];
 
-/// The tests, by package and name.
-const TESTS: [(&str, &str); 3] = [
-    ("pkeys-guard", "programs"),
-    ("pkeys-cli", "guard"),
-    ("pkeys-cli", "guarded"),
+/// The tests: package, name, and whether they build programs first.
+const TESTS: [(&str, &str, bool); 3] = [
+    ("pkeys-guard", "programs", true),
+    ("pkeys-cli", "guard", false),
+    ("pkeys-cli", "guarded", true),
 ];
-
-/// Those that build programs first.
-const HAVE_PROGRAMS: [&str; 2] = ["pkeys-guard-programs", "pkeys-cli-guarded"];
 
 /// Tells a test to build its programs into a folder, and do nothing else.
 const BUILD: &str = "PKEYS_TEST_BUILD";
 
 /// Tells it where headers and libraries are.
 const HEADERS_IN: &str = "PKEYS_TEST_PACKAGES";
+
+/// Where the folders of programs are in the guest.
+const PROGRAMS_IN: &str = "/programs";
+
+/// The profile whose tests build their programs.
+const BUILDER: Profile = Profile::Release;
 
 /// Tells a test where its programs are.
 const PROGRAMS: &str = "PKEYS_TEST_PROGRAMS";
@@ -65,12 +68,12 @@ const AUDIT_LIBRARY: &str = "libpkeys_guard.so";
 /// A test program.
 struct Test {
     name: String,
+    profile: Profile,
     file: PathBuf,
     /// Where it is in the guest.
     guest: PathBuf,
-    /// Where the programs that it has built are, here and there.
-    programs: PathBuf,
-    guest_programs: PathBuf,
+    /// The folder of its programs, where it has any: the same for every profile.
+    programs: Option<String>,
 }
 
 /// Builds the tests and their programs, boots the guest, and counts what the tests report.
@@ -94,12 +97,14 @@ pub(crate) fn tier(
         }
         tests.extend(choose(workspace, &artifacts, profile)?);
     }
+    let programs = workspace.guest_dir().join("programs");
+    remake(&programs)?;
     for test in &tests {
         doing(&format!("the programs of {}", test.name));
-        test.build_programs(&headers.tree())?;
-        contents.put(&test.programs, &test.guest_programs)?;
+        test.build_programs(&programs, &headers.tree())?;
         contents.put(&test.file, &test.guest)?;
     }
+    contents.put(&programs, Path::new(PROGRAMS_IN))?;
     contents.put_all_libraries()?;
     let jobs: Vec<Job> = tests
         .iter()
@@ -117,7 +122,7 @@ fn build_tests(
 ) -> Result<Vec<Artifact>> {
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--no-run"]);
-    let mut packages: Vec<&str> = TESTS.iter().map(|(package, _)| *package).collect();
+    let mut packages: Vec<&str> = TESTS.iter().map(|(package, _, _)| *package).collect();
     packages.dedup();
     cargo.args(
         packages
@@ -152,7 +157,7 @@ fn folder(profile: Profile) -> PathBuf {
 
 /// The tests among what cargo has built, in order.
 fn choose(workspace: &Workspace, artifacts: &[Artifact], profile: Profile) -> Result<Vec<Test>> {
-    let find = |(package, name): (&str, &str)| {
+    let find = |(package, name, has_programs): (&str, &str, bool)| {
         let manifest = workspace
             .metadata
             .packages
@@ -166,32 +171,28 @@ fn choose(workspace: &Workspace, artifacts: &[Artifact], profile: Profile) -> Re
         });
         let file = found.and_then(|artifact| artifact.executable.clone());
         let file = file.with_context(|| format!("cargo built no test {name} of {package}"))?;
-        let kind = profile.name();
-        let programs = format!("{package}-{name}");
+        let own = format!("{package}-{name}");
         Ok(Test {
-            name: format!("{kind} {package} tests/{name}"),
-            guest: folder(profile).join(format!("{package}-{name}")),
+            name: format!("{} {package} tests/{name}", profile.name()),
+            profile,
+            guest: folder(profile).join(&own),
             file: file.into(),
-            programs: workspace.guest_dir().join("programs").join(&programs),
-            guest_programs: Path::new("/programs").join(programs),
+            programs: has_programs.then_some(own),
         })
     };
     TESTS.into_iter().map(find).collect()
 }
 
 impl Test {
-    /// Has the test build its programs. One that has none leaves the folder empty.
-    fn build_programs(&self, headers: &Path) -> Result<()> {
-        if self.programs.exists() {
-            fs::remove_dir_all(&self.programs)
-                .with_context(|| self.programs.display().to_string())?;
-        }
-        fs::create_dir_all(&self.programs).with_context(|| self.programs.display().to_string())?;
-        if !HAVE_PROGRAMS.iter().any(|name| self.guest.ends_with(name)) {
+    /// Has the test build its programs. What it builds does not depend on the profile: one of them does it.
+    fn build_programs(&self, folder: &Path, headers: &Path) -> Result<()> {
+        let Some(programs) = self.programs.as_ref().filter(|_| self.profile == BUILDER) else {
             return Ok(());
-        }
+        };
         let mut command = Command::new(&self.file);
-        command.env(BUILD, &self.programs).env(HEADERS_IN, headers);
+        command
+            .env(BUILD, folder.join(programs))
+            .env(HEADERS_IN, headers);
         let done = capture::run(command, None, &mut |_| {})?;
         if !done.is_success() {
             bail!("the programs of {}:\n{}", self.name, done.output);
@@ -201,11 +202,9 @@ impl Test {
 
     fn job(&self, options: &Options, filter: Option<&str>) -> Result<Job> {
         let mut env = variables(options);
-        let programs = self
-            .guest_programs
-            .to_str()
-            .context("the programs' folder")?;
-        env.push((PROGRAMS.into(), programs.into()));
+        if let Some(programs) = &self.programs {
+            env.push((PROGRAMS.into(), format!("{PROGRAMS_IN}/{programs}")));
+        }
         env.push(("PATH".into(), PATH.into()));
         Ok(Job {
             name: self.name.clone(),
