@@ -120,23 +120,23 @@ impl LinkMap {
             .into_owned()
     }
 
+    /// The entries of its dynamic section: tag and value.
+    fn entries(&self) -> impl Iterator<Item = [usize; 2]> {
+        let mut entry = self.dynamic;
+        core::iter::from_fn(move || {
+            // SAFETY: within the object's dynamic section, which a null tag ends.
+            let [tag, value] = unsafe { entry.read() };
+            entry = entry.wrapping_add(1);
+            (tag != 0).then_some([tag, value])
+        })
+    }
+
     /// Whether it is linked with a standard library of C++.
     pub(crate) fn needs_cxx(&self, dynamic: &Dynamic) -> bool {
-        let mut entry = self.dynamic;
-        loop {
-            // SAFETY: within the object's dynamic section, which a null tag ends.
-            match unsafe { entry.read() } {
-                [0, _] => return false,
-                [tag::NEEDED, name] => {
-                    let name = dynamic.string(name);
-                    if name.starts_with("libstdc++.so") || name.starts_with("libc++.so") {
-                        return true;
-                    }
-                }
-                _ => {}
-            }
-            entry = entry.wrapping_add(1);
-        }
+        self.entries()
+            .filter(|[tag, _]| *tag == tag::NEEDED)
+            .map(|[_, name]| dynamic.string(name))
+            .any(|name| name.starts_with("libstdc++.so") || name.starts_with("libc++.so"))
     }
 
     /// Its dynamic section, read once.
@@ -145,10 +145,7 @@ impl LinkMap {
             base: self.addr,
             ..Dynamic::default()
         };
-        let mut entry = self.dynamic;
-        loop {
-            // SAFETY: within the object's dynamic section, which a null tag ends.
-            let [tag, value] = unsafe { entry.read() };
+        for [tag, value] in self.entries() {
             let addr = || {
                 if value < self.addr {
                     value + self.addr
@@ -157,7 +154,6 @@ impl LinkMap {
                 }
             };
             match tag {
-                0 => return found,
                 tag::HASH => found.hash = addr(),
                 tag::GNU_HASH => found.gnu_hash = addr(),
                 tag::STRTAB => found.strings = addr(),
@@ -173,8 +169,8 @@ impl LinkMap {
                 tag::FINI_ARRAYSZ => found.destructors.1 = value,
                 _ => {}
             }
-            entry = entry.wrapping_add(1);
         }
+        found
     }
 }
 

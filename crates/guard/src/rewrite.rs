@@ -15,8 +15,7 @@ use crate::bind::Bindings;
 use crate::domain::Guarded;
 use crate::elf::{Dynamic, LinkMap, Relocation, Segments};
 use crate::map::{self, PAGE_BYTES};
-use crate::tables::{self, Leads};
-use core::ops::Range;
+use crate::tables::{self, Leads, Tables};
 use std::collections::BTreeMap;
 
 /// `R_X86_64_64`.
@@ -80,16 +79,16 @@ impl Rewrite<'_> {
     }
 
     /// Tables of the library's own whose entries others call.
-    fn own_tables(&self) -> Vec<Range<usize>> {
+    fn own_tables(&self) -> Tables {
         if self.guarded.is_none() {
-            return Vec::new();
+            return Tables::default();
         }
         let mut tables = self.dynamic.virtual_tables();
         tables.extend(self.dynamic.constructors_and_destructors());
         if self.map.needs_cxx(self.dynamic) {
             tables.extend(tables::virtual_tables(&self.relocated_words()));
         }
-        tables
+        Tables::new(tables)
     }
 
     /// Every word of the object that will hold an address, and where that leads.
@@ -138,12 +137,12 @@ impl Rewrite<'_> {
     fn change(
         &self,
         relocation: Relocation,
-        own_tables: &[Range<usize>],
+        own_tables: &Tables,
         bindings: &mut Bindings,
     ) -> Option<Relocation> {
         let kind = relocation.kind();
         let place = self.map.addr + relocation.offset;
-        let is_own = own_tables.iter().any(|table| table.contains(&place));
+        let is_own = own_tables.contains(place);
         let own = |function: usize, bindings: &mut Bindings| {
             let gate = self.own_gate(function, bindings)?;
             Some(Relocation {
@@ -189,13 +188,13 @@ impl Rewrite<'_> {
 
     /// Changes slots in the library's own tables whose relocation is packed: these hold the address as the file has it,
     /// and the loader will add where the object was put.
-    fn gate_packed(&self, own_tables: &[Range<usize>], bindings: &mut Bindings) -> usize {
+    fn gate_packed(&self, own_tables: &Tables, bindings: &mut Bindings) -> usize {
         if own_tables.is_empty() {
             return 0;
         }
         let mut gated = 0;
         for slot in self.dynamic.packed() {
-            if !own_tables.iter().any(|table| table.contains(&slot)) {
+            if !own_tables.contains(slot) {
                 continue;
             }
             let place = core::ptr::with_exposed_provenance_mut::<usize>(slot);

@@ -26,6 +26,36 @@ const PAGE_MASK: usize = PAGE_BYTES - 1;
 /// No object is larger than this, in offsets to the top.
 const MAX_OBJECT_BYTES: isize = 1 << 20;
 
+/// Ranges of addresses, in order and joined where they overlap: a library may have thousands, and each of its relocations asks.
+#[derive(Debug, Default)]
+pub(crate) struct Tables(Vec<Range<usize>>);
+
+impl Tables {
+    /// Puts ranges in order.
+    pub(crate) fn new(mut ranges: Vec<Range<usize>>) -> Self {
+        ranges.sort_unstable_by_key(|range| range.start);
+        ranges.dedup_by(|next, range| {
+            let is_joined = next.start <= range.end;
+            if is_joined {
+                range.end = range.end.max(next.end);
+            }
+            is_joined
+        });
+        Self(ranges)
+    }
+
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether an address is in one of them.
+    pub(crate) fn contains(&self, addr: usize) -> bool {
+        let behind = self.0.partition_point(|range| range.start <= addr);
+        behind > 0 && self.0[behind - 1].contains(&addr)
+    }
+}
+
 /// Where a relocated word will lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Leads {
@@ -131,6 +161,26 @@ mod tests {
             ("0 d d 0", &[]),
         ] {
             assert_eq!(tables(layout), expected, "{layout}");
+        }
+    }
+
+    #[test]
+    fn tables_hold_what_any_of_their_ranges_holds() {
+        // All choices of up to three ranges within eight addresses, empty ones among them.
+        let all: Vec<Range<usize>> = (0..8)
+            .flat_map(|start| (start..=8).map(move |end| start..end))
+            .collect();
+        for first in &all {
+            for second in &all {
+                for third in &all {
+                    let ranges = vec![first.clone(), second.clone(), third.clone()];
+                    let tables = Tables::new(ranges.clone());
+                    for addr in 0..10 {
+                        let expected = ranges.iter().any(|range| range.contains(&addr));
+                        assert_eq!(tables.contains(addr), expected, "{addr} in {ranges:?}");
+                    }
+                }
+            }
         }
     }
 
