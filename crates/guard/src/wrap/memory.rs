@@ -288,73 +288,68 @@ fn copy(text: *const c_char, len_bytes: usize, guarded: *const Guarded) -> *mut 
     })
 }
 
+/// The form of the program's own: it calls the new-handler, and throws or gives null where that gives up. Arguments that a form does not
+/// have are in registers that it does not look at.
+fn new_of_program(slot: &Slot, arguments: [usize; 3]) -> *mut c_void {
+    type New = unsafe extern "C-unwind" fn(usize, usize, usize) -> *mut c_void;
+    // SAFETY: the address of an `operator new` of the program's, noted when its wrapper was bound.
+    let real = unsafe { core::mem::transmute::<usize, New>(slot.get()) };
+    let [first, second, third] = arguments;
+    // SAFETY: the library's arguments.
+    unsafe { real(first, second, third) }
+}
+
+fn new_by(slot: &Slot, arguments: [usize; 3], guarded: *const Guarded) -> *mut c_void {
+    let block = malloc(arguments[0], 0, 0, guarded);
+    if block.is_null() {
+        return new_of_program(slot, arguments);
+    }
+    block
+}
+
+fn new_aligned_by(slot: &Slot, arguments: [usize; 3], guarded: *const Guarded) -> *mut c_void {
+    let [len_bytes, align, _] = arguments;
+    let block = memalign(align.max(NEW_ALIGN_BYTES), len_bytes, 0, guarded);
+    if block.is_null() {
+        return new_of_program(slot, arguments);
+    }
+    block
+}
+
 extern "C-unwind" fn new(
     len_bytes: usize,
-    _: usize,
-    _: usize,
+    second: usize,
+    third: usize,
     guarded: *const Guarded,
 ) -> *mut c_void {
-    let block = malloc(len_bytes, 0, 0, guarded);
-    if !block.is_null() {
-        return block;
-    }
-    type New = unsafe extern "C-unwind" fn(usize) -> *mut c_void;
-    // SAFETY: the address of the program's `operator new`, noted when this wrapper was bound.
-    let real = unsafe { core::mem::transmute::<usize, New>(NEW.get()) };
-    // SAFETY: takes a number; it may throw.
-    unsafe { real(len_bytes) }
+    new_by(&NEW, [len_bytes, second, third], guarded)
 }
 
 extern "C-unwind" fn new_aligned(
     len_bytes: usize,
     align: usize,
-    _: usize,
+    third: usize,
     guarded: *const Guarded,
 ) -> *mut c_void {
-    let block = memalign(align.max(NEW_ALIGN_BYTES), len_bytes, 0, guarded);
-    if !block.is_null() {
-        return block;
-    }
-    type New = unsafe extern "C-unwind" fn(usize, usize) -> *mut c_void;
-    // SAFETY: the address of the program's aligned `operator new`, noted when this wrapper was bound.
-    let real = unsafe { core::mem::transmute::<usize, New>(NEW_ALIGNED.get()) };
-    // SAFETY: takes numbers; it may throw.
-    unsafe { real(len_bytes, align) }
+    new_aligned_by(&NEW_ALIGNED, [len_bytes, align, third], guarded)
 }
 
-/// The forms without exceptions call the new-handler too, and give null where that gives up.
-extern "C" fn new_nothrow(
+extern "C-unwind" fn new_nothrow(
     len_bytes: usize,
     tag: usize,
-    _: usize,
+    third: usize,
     guarded: *const Guarded,
 ) -> *mut c_void {
-    let block = malloc(len_bytes, 0, 0, guarded);
-    if !block.is_null() {
-        return block;
-    }
-    type New = unsafe extern "C" fn(usize, usize) -> *mut c_void;
-    // SAFETY: the address of the program's `operator new` of this form, noted when this wrapper was bound.
-    let real = unsafe { core::mem::transmute::<usize, New>(NEW_NOTHROW.get()) };
-    // SAFETY: the library's arguments.
-    unsafe { real(len_bytes, tag) }
+    new_by(&NEW_NOTHROW, [len_bytes, tag, third], guarded)
 }
 
-extern "C" fn new_aligned_nothrow(
+extern "C-unwind" fn new_aligned_nothrow(
     len_bytes: usize,
     align: usize,
     tag: usize,
     guarded: *const Guarded,
 ) -> *mut c_void {
-    let block = memalign(align.max(NEW_ALIGN_BYTES), len_bytes, 0, guarded);
-    if !block.is_null() {
-        return block;
-    }
-    type New = unsafe extern "C" fn(usize, usize, usize) -> *mut c_void;
-    // SAFETY: the address of the program's `operator new` of this form, noted when this wrapper was bound.
-    let real = unsafe { core::mem::transmute::<usize, New>(NEW_ALIGNED_NOTHROW.get()) };
-    // SAFETY: the library's arguments.
-    unsafe { real(len_bytes, align, tag) }
+    new_aligned_by(&NEW_ALIGNED_NOTHROW, [len_bytes, align, tag], guarded)
 }
 
 extern "C" fn free(block: *mut c_void) {
