@@ -61,7 +61,7 @@ pub(crate) fn guard() -> Locked<Bindings> {
     quiet::lock(&BINDINGS)
 }
 
-/// A question of the loader's.
+/// A question of the loader's, about a call from one object to another of no domain or another one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question<'a> {
     /// The function's name.
@@ -76,43 +76,23 @@ pub(crate) struct Question<'a> {
 
 /// Where the call goes. Most questions are about functions that stay as they are, and need no lock.
 pub(crate) fn answer(question: Question<'_>) -> usize {
-    if question.is_about_us() {
-        guard().answer(question)
-    } else {
-        question.function
-    }
-}
-
-impl Question<'_> {
-    /// Whether the call goes anywhere else than to the function.
-    fn is_about_us(&self) -> bool {
-        match self.to {
-            Some(to) => {
-                self.from.is_none_or(|from| from.index != to.index) && !to.is_ungated(self.name)
-            }
-            None => wrap::find(self.name, self.from.is_some()).is_some(),
-        }
+    let Question {
+        name,
+        function,
+        from,
+        to,
+    } = question;
+    match to {
+        Some(to) if to.is_ungated(name) => function,
+        Some(to) => guard().gate(function, to, name),
+        None => match wrap::find(name, from.is_some()) {
+            Some(wrapper) => guard().wrap(wrapper, function, from),
+            None => function,
+        },
     }
 }
 
 impl Bindings {
-    /// Where a call goes that needs a gate or a wrapper.
-    fn answer(&mut self, question: Question<'_>) -> usize {
-        let Question {
-            name,
-            function,
-            from,
-            to,
-        } = question;
-        if let Some(guarded) = to {
-            return self.gate(function, guarded, name);
-        }
-        match wrap::find(name, from.is_some()) {
-            Some(wrapper) => self.wrap(wrapper, function, from),
-            None => function,
-        }
-    }
-
     /// The gate of an exported function.
     fn gate(&mut self, function: usize, guarded: &'static Guarded, name: &str) -> usize {
         let mut flags = 0;
@@ -166,13 +146,16 @@ impl Bindings {
 
     /// The gate back to a function of the program.
     pub(crate) fn reverse_gate(&mut self, function: usize) -> usize {
+        let purpose = Purpose::Reverse(function);
+        if let Some(thunk) = self.made.get(&purpose) {
+            return thunk.addr;
+        }
         // A thunk of ours needs none.
         if self.made.values().any(|thunk| thunk.addr == function) {
             return function;
         }
         let name = Name::of_internal("a callback of the program");
         let flags = IS_INTERNAL | IS_REVERSE;
-        let purpose = Purpose::Reverse(function);
         let routine = if self.is_bare {
             Routine::Bare
         } else {
