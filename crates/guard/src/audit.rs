@@ -120,10 +120,11 @@ unsafe extern "C" fn la_objopen(
             "{name} was loaded into a namespace of its own (dlmopen): it is not guarded there"
         ));
     }
+    let is_servant = is_base && caller::is_servant(name);
     let object = Box::leak(Box::new(Object {
         base: map.addr,
         guarded: guarded.filter(|_| is_guarded),
-        segments: if is_guarded {
+        segments: if is_guarded || is_servant {
             Segments::of(map)
         } else {
             Segments::default()
@@ -132,8 +133,8 @@ unsafe extern "C" fn la_objopen(
     }));
     // SAFETY: the loader's variable for this object (1).
     unsafe { cookie.write(core::ptr::from_ref(object).expose_provenance()) };
-    if is_base && caller::is_servant(name) {
-        for code in Segments::of(map).code {
+    if is_servant {
+        for code in &object.segments.code {
             // Without a place left a fault in it counts as a stray.
             caller::SERVANTS.add(code.start, code.end);
         }
@@ -222,6 +223,9 @@ unsafe extern "C" fn la_objclose(cookie: *const usize) -> c_uint {
     let Some(object) = object_of(object) else {
         return 0;
     };
+    for code in &object.segments.code {
+        caller::SERVANTS.remove(code.start);
+    }
     let Some(guarded) = object.guarded else {
         return 0;
     };
@@ -283,16 +287,14 @@ unsafe extern "C" fn la_symbind64(
     let Ok(name) = unsafe { CStr::from_ptr(name) }.to_str() else {
         return symbol.value;
     };
-    let base = to.base;
-    let (from, to) = (from.guarded, to.guarded);
-    if to.is_some() && from.is_none() {
-        adopt_data(Some(base));
+    if to.guarded.is_some() && from.guarded.is_none() {
+        adopt_data(Some(to.base));
     }
     bind::answer(Question {
         name,
         function: symbol.value,
-        from,
-        to,
+        from: from.guarded,
+        to: to.guarded,
     })
 }
 

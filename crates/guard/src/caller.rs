@@ -69,15 +69,16 @@ struct Walk {
 /// Who called the servant in which the instruction at `pc` faulted: an address in the caller. `None` where the instruction is not a
 /// servant's, or the caller is not found. For the fault handler.
 pub(crate) fn of(pc: usize) -> Option<usize> {
-    if !SERVANTS.contains(pc) {
-        return None;
+    if SERVANTS.contains(pc) {
+        walk(pc)
+    } else {
+        None
     }
-    let mut walk = Walk {
-        pc,
-        seen: [0; 2],
-        is_behind: false,
-        found: None,
-    };
+}
+
+/// Walks the stack of the calling thread to whoever called the servant that is at `pc` on it.
+fn walk(pc: usize) -> Option<usize> {
+    let mut walk = Walk::from(pc);
     // SAFETY: the function takes a walk, which lives until this returns.
     unsafe { _Unwind_Backtrace(step, (&raw mut walk).cast()) };
     walk.found
@@ -89,14 +90,7 @@ pub(crate) fn of(pc: usize) -> Option<usize> {
 pub(crate) fn prepare() {
     // SAFETY: the function reads what it is given, and keeps nothing of it.
     unsafe { libc::dl_iterate_phdr(Some(serve), core::ptr::null_mut()) };
-    let mut walk = Walk {
-        pc: 0,
-        seen: [0; 2],
-        is_behind: false,
-        found: None,
-    };
-    // SAFETY: as in `of`.
-    unsafe { _Unwind_Backtrace(step, (&raw mut walk).cast()) };
+    walk(0);
 }
 
 /// Adds the code of an object of this library's own namespace: this library, and its copies of those that it needs.
@@ -133,6 +127,16 @@ extern "C" fn step(context: *mut Context, walk: *mut c_void) -> c_int {
 }
 
 impl Walk {
+    /// Nothing seen yet.
+    const fn from(pc: usize) -> Self {
+        Self {
+            pc,
+            seen: [0; 2],
+            is_behind: false,
+            found: None,
+        }
+    }
+
     /// Looks at the next frame.
     fn step(&mut self, addr: usize) -> c_int {
         let [before, behind] = &mut self.seen;
@@ -163,12 +167,7 @@ mod tests {
     use super::*;
 
     fn walk(pc: usize, frames: &[usize]) -> Option<usize> {
-        let mut walk = Walk {
-            pc,
-            seen: [0; 2],
-            is_behind: false,
-            found: None,
-        };
+        let mut walk = Walk::from(pc);
         frames.iter().find(|frame| walk.step(**frame) != GO_ON);
         walk.found
     }

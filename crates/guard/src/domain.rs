@@ -23,7 +23,7 @@ use pkeys_core::Pkey;
 
 use crate::gate::registers;
 use crate::gate::shadow::FRAME_BYTES;
-use crate::heap::Heap;
+use crate::heap::{Found, Heap};
 use crate::judge;
 use crate::quiet::{self, Locked};
 use crate::settings::{DomainSettings, Settings};
@@ -206,6 +206,11 @@ pub(crate) fn owner(addr: usize) -> Option<(&'static Heap, Option<Pkey>)> {
     }
     let shared = shared().filter(|shared| shared.contains(addr))?;
     Some((shared, None))
+}
+
+/// The block of a guarded library that an address lies in. For the fault handler.
+pub(crate) fn block_at(addr: usize) -> Option<Found> {
+    registers::readable(|| all().iter().find_map(|guarded| guarded.heap.find(addr)))
 }
 
 /// The domain that a library of that name belongs to.

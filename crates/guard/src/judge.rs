@@ -17,7 +17,7 @@ use pkeys_core::Pkey;
 
 use crate::caller;
 use crate::domain;
-use crate::gate::{ThreadVariables, registers};
+use crate::gate::ThreadVariables;
 use crate::learn;
 
 /// Entries past every gate.
@@ -66,9 +66,7 @@ fn is_past_gates(stray: &Stray) -> bool {
 
 /// The block that an address lies in.
 pub(crate) fn block(addr: usize) -> Option<Block> {
-    let found = domain::all()
-        .iter()
-        .find_map(|guarded| registers::readable(|| guarded.heap.find(addr)))?;
+    let found = domain::block_at(addr)?;
     let block = Block::new(found.start, found.len_bytes);
     // SAFETY: null, or a descriptor, which lives for ever and is never written.
     let name = unsafe { found.descriptor.as_ref() }.map(|descriptor| descriptor.name);

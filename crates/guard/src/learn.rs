@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 
 use crate::domain;
 use crate::gate::descriptor::{Descriptor, IS_INTERNAL, IS_SHARED};
-use crate::gate::registers;
 
 /// Gates that a list cannot name, or has named already.
 const NOT_LISTED: u64 = IS_INTERNAL | IS_SHARED;
@@ -36,10 +35,7 @@ pub(crate) fn note(addr: usize) {
     if !IS_ON.load(Relaxed) {
         return;
     }
-    let found = domain::all()
-        .iter()
-        .find_map(|guarded| registers::readable(|| guarded.heap.find(addr)));
-    let found = found.filter(|found| !found.is_freed);
+    let found = domain::block_at(addr).filter(|found| !found.is_freed);
     // SAFETY: null, or a descriptor, which lives for ever and is never written.
     let descriptor = found.and_then(|found| unsafe { found.descriptor.as_ref() });
     let Some(descriptor) = descriptor.filter(|descriptor| descriptor.flags & NOT_LISTED == 0)
