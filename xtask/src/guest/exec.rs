@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use core::ops::ControlFlow;
 use put_in::PutIn;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -84,10 +84,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         stdin: args.stdin.as_deref().map(input).transpose()?,
     };
     let guest = Guest::prepare(&workspace, &args.options, &say, &|_| {})?;
-    let mut print = |line: &str| {
-        println!("{line}");
-        ControlFlow::Continue(())
-    };
     let ended = guest.run_in(&contents, &call, &mut print)?;
     status(&ended)
 }
@@ -101,6 +97,14 @@ fn input(path: &Path) -> Result<Vec<u8>> {
         fs::read(path)
     };
     read.with_context(|| format!("the program's input, {}", path.display()))
+}
+
+/// Prints a line of a program in a guest. Breaks off where nobody reads any more.
+pub(crate) fn print(line: &str) -> ControlFlow<()> {
+    match writeln!(io::stdout(), "{line}") {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    }
 }
 
 /// What this program says about a guest, beside what the program in it prints.

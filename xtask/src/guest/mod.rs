@@ -63,7 +63,7 @@ mod tree;
 
 pub(crate) use build::program as build_program;
 pub(crate) use contents::Contents;
-pub(crate) use exec::{Args, run, say, status};
+pub(crate) use exec::{Args, print, run, say, status};
 pub(crate) use guarded::tier as guarded_tier;
 pub(crate) use program::{Call, Ended, Guest};
 pub(crate) use qemu::find_or_install as find_qemu;

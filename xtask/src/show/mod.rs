@@ -5,11 +5,11 @@
 
 use crate::guest::{self, Call, Contents, Guest};
 use crate::keys;
+use crate::test::screen::Screen;
 use crate::workspace::Workspace;
 use crate::{artifacts, capture};
 use anyhow::{Context, Result, bail};
 use console::style;
-use core::ops::ControlFlow;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,15 +43,21 @@ pub(crate) struct Args {
 /// Runs the task.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
-    let say = |text: &str| eprintln!("{} {text}", style("show:").dim());
-    say("building the pkeys command");
-    let pkeys = artifacts::program(workspace.cargo(), "pkeys-cli", "pkeys", &|_| {})?;
+    let mut screen = Screen::new();
+    screen.begin("show");
+    let doing = |what: &str| screen.doing(what);
+    let say = |text: &str| screen.note(&format!("{} {text}", style("show:").dim()));
+    say("building the pkeys command: a few minutes the first time");
+    let pkeys = artifacts::program(workspace.cargo(), "pkeys-cli", "pkeys", &doing)?;
     let folder = workspace.guest_dir().join("show");
     let wild = build_wild(&folder)?;
     let names = PACKAGES.map(str::to_owned);
     let mut contents = Contents::of_packages(&workspace, &names, &say)?;
     match keys::probe() {
-        Ok(()) if !args.in_guest => here(&contents, &pkeys, &wild),
+        Ok(()) if !args.in_guest => {
+            screen.clear();
+            here(&contents, &pkeys, &wild)
+        }
         missing => {
             if let Err(missing) = missing {
                 say(&format!(
@@ -61,7 +67,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             contents.put(&pkeys, Path::new("/program/pkeys"))?;
             contents.put(&wild, Path::new("/program/wild.so"))?;
             contents.put_all_libraries()?;
-            let guest = Guest::prepare(&workspace, &args.guest, &say, &|_| {})?;
+            let guest = Guest::prepare(&workspace, &args.guest, &say, &doing)?;
+            screen.clear();
             in_guest(&guest, &contents)
         }
     }
@@ -122,9 +129,6 @@ fn in_guest(guest: &Guest, contents: &Contents) -> Result<ExitCode> {
             .collect(),
         stdin: None,
     };
-    let ended = guest.run_in(contents, &call, &mut |line| {
-        println!("{line}");
-        ControlFlow::Continue(())
-    })?;
+    let ended = guest.run_in(contents, &call, &mut guest::print)?;
     guest::status(&ended)
 }

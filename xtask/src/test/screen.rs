@@ -20,7 +20,7 @@ pub(crate) struct Screen {
 
 impl Screen {
     /// A screen that moves only where both streams are a terminal.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let spinner = if io::stdout().is_terminal() && io::stderr().is_terminal() {
             ProgressBar::new_spinner()
         } else {
@@ -37,7 +37,7 @@ impl Screen {
     }
 
     /// A tier starts.
-    pub(super) fn begin(&mut self, tier: &'static str) {
+    pub(crate) fn begin(&mut self, tier: &'static str) {
         self.tier = tier;
         self.started = Instant::now();
         self.spinner.reset();
@@ -59,10 +59,15 @@ impl Screen {
         self.spinner.suspend(|| println!("{text}"));
     }
 
-    /// The tier has ended.
-    pub(super) fn end(&mut self, report: &Report) {
+    /// Nothing moves any more.
+    pub(crate) fn clear(&self) {
         self.spinner.disable_steady_tick();
         self.spinner.finish_and_clear();
+    }
+
+    /// The tier has ended.
+    pub(super) fn end(&mut self, report: &Report) {
+        self.clear();
         let has_failed = report.counts.failed > 0;
         let counts = report.counts.to_string();
         let counts = if has_failed {
